@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+# The compiled module. Private: the public API is in Python. A test holds this file against the module.
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+class Activation:
+    """An elementwise activation: a kind (see activation_kinds) and its parameters."""
+    def __init__(self, kind: str, alpha: float = 0.0, beta: float = 0.0, gamma: float = 0.0) -> None: ...
+
+def activation_kinds() -> list[str]: ...
+
+class Direction:
+    """One recurrent sweep: the cell, its weights, and the order in which it reads and writes timesteps."""
+    def __init__(
+        self,
+        *,
+        cell: str,  # "simple_rnn", "lstm", "gru_reset_after", "gru_reset_before"
+        kernel: NDArray[Any],  # [features, gates * units]
+        recurrent_kernel: NDArray[Any],  # [units, gates * units]
+        bias: NDArray[Any] | None,
+        activation: Activation,
+        recurrent_activation: Activation,
+        read_reversed: bool = False,
+        write_reversed: bool = False,
+        zero_output_for_mask: bool = False,
+    ) -> None: ...
+
+class PlanBuilder:
+    """Operations over values; every method returns the id(s) of its output value(s).
+
+    Axes count the batch as axis 0. Shapes are checked when the plan runs on concrete inputs.
+    """
+    def __init__(self) -> None: ...
+    def input(self, dtype: str, rank: int) -> int: ...  # "float32", "int32", "bool"
+    def constant(self, value: NDArray[Any]) -> int: ...  # no batch axis: broadcasts from the right
+    def dense(self, x: int, kernel: NDArray[Any], bias: NDArray[Any] | None, activation: Activation) -> int: ...
+    def recurrent(
+        self,
+        x: int,
+        directions: Sequence[Direction],
+        *,
+        mask: int | None = None,
+        initial_states: Sequence[int] = (),  # per direction in order: h, then c for LSTM; empty: zeros
+        return_sequences: bool = False,
+        return_state: bool = False,
+        concatenate: bool = False,  # one output [.., sum of units]; else one per direction
+    ) -> list[int]: ...  # outputs, then (return_state) the states per direction
+    def embedding(self, ids: int, table: NDArray[Any]) -> int: ...  # ids int32 or float32 (truncated)
+    def convolution(
+        self,
+        x: int,  # [batch, spatial..., channels]
+        kernel: NDArray[Any],  # [spatial..., channels / groups, filters]
+        bias: NDArray[Any] | None,
+        *,
+        strides: Sequence[int],
+        padding: str,  # "valid", "same", "causal" (1D)
+        dilation: Sequence[int],
+        groups: int,
+        activation: Activation,
+    ) -> int: ...
+    def pool(
+        self, x: int, *, kind: str, size: Sequence[int], strides: Sequence[int], padding: str
+    ) -> int: ...  # kind "max", "average"; x [batch, spatial..., channels]
+    def reduce(
+        self, x: int, *, kind: str, axes: Sequence[int], keepdims: bool = False
+    ) -> int: ...  # "sum", "mean", "max", "min"; bool: "any", "all"
+    def masked_mean(self, x: int, mask: int, *, keepdims: bool = False) -> int: ...  # over axis 1; 0/0 is NaN
+    def activate(self, x: int, activation: Activation) -> int: ...
+    def softmax(self, x: int, *, axis: int, logarithm: bool = False) -> int: ...
+    def sparsemax(self, x: int, *, axis: int) -> int: ...
+    def binary(self, kind: str, a: int, b: int) -> int: ...  # broadcasts as NumPy; "add", "subtract", "multiply",
+    # "divide", "maximum", "minimum"; to bool: "equal", "not_equal", "greater", "greater_equal", "less",
+    # "less_equal", "and", "or"
+    def logical_not(self, x: int) -> int: ...
+    def select(self, condition: int, a: int, b: int) -> int: ...  # condition ? a : b, broadcasting
+    def apply_mask(self, x: int, mask: int) -> int: ...  # x where mask else 0; mask has x's leading axes
+    def batch_normalization(
+        self,
+        x: int,
+        *,
+        axis: int,
+        mean: NDArray[Any],
+        variance: NDArray[Any],
+        gamma: NDArray[Any] | None,
+        beta: NDArray[Any] | None,
+        epsilon: float,
+    ) -> int: ...
+    def layer_normalization(
+        self,
+        x: int,
+        *,
+        axes: Sequence[int],
+        gamma: NDArray[Any] | None,  # shaped as the normalised axes
+        beta: NDArray[Any] | None,
+        epsilon: float,
+        root_mean_square: bool = False,  # RMSNormalization: no mean subtracted
+    ) -> int: ...
+    def reshape(self, x: int, target: Sequence[int]) -> int: ...  # without the batch; one -1 allowed
+    def merge_time(self, x: int) -> int: ...  # [batch, time, ...] to [batch * time, ...]
+    def split_time(self, x: int, like: int) -> int: ...  # back, with the time of `like`
+    def expand_dims(self, x: int, axis: int) -> int: ...
+    def squeeze(self, x: int, axis: int) -> int: ...
+    def transpose(self, x: int, permutation: Sequence[int]) -> int: ...  # all axes
+    def slice(self, x: int, *, axis: int, start: int | None, stop: int | None, step: int = 1) -> int: ...  # Python's
+    def pad(self, x: int, *, axis: int, before: int, after: int) -> int: ...  # zeros
+    def repeat(self, x: int, *, axis: int, count: int) -> int: ...  # each element `count` times
+    def concatenate(self, xs: Sequence[int], *, axis: int) -> int: ...
+    def matmul(self, a: int, b: int, *, transpose_b: bool = False) -> int: ...  # batched over leading axes
+    def cast(self, x: int, dtype: str) -> int: ...
+    def ones_like(self, x: int, dtype: str) -> int: ...
+    def finish(self, outputs: Sequence[int]) -> Plan: ...
+
+class Plan:
+    """Immutable; any number of threads may run it at once."""
+    def run(
+        self, inputs: Sequence[NDArray[Any]], max_rows: int = 0, threads: int = 0
+    ) -> list[NDArray[Any]]: ...  # 0: chosen
+    def output_shapes(self, input_shapes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]: ...
+
+def isa() -> str: ...
+def available_isas() -> list[str]: ...
+def set_num_threads(count: int) -> None: ...
+def get_num_threads() -> int: ...

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""The two errors that loading a model raises, and the problems they list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+def printable(text: object, limit: int = 200) -> str:
+    """Escape control characters of text that came from a file and cut it to ``limit`` characters."""
+    cleaned = "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in str(text)[: limit + 1]
+    )
+    return cleaned if len(cleaned) <= limit else cleaned[: limit - 3] + "..."
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing in a model file that unrolled does not support.
+
+    Parameters
+    ----------
+    layer : str
+        The layer's name in the file.
+    class_name : str
+        Its Keras class.
+    key : str
+        The config key, or "" where the class itself is the problem.
+    found : str
+        What the file holds.
+    supported : str
+        What would be supported, and what to do.
+    """
+
+    layer: str
+    class_name: str
+    key: str
+    found: str
+    supported: str
+
+    def __str__(self) -> str:
+        where = f"layer {printable(self.layer)!r} ({printable(self.class_name)})"
+        key = f", {printable(self.key)}" if self.key else ""
+        return f"{where}{key}: found {printable(self.found)}; {self.supported}"
+
+
+class UnsupportedModelError(ValueError):
+    """The file is sound, but needs something that unrolled does not support.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+        Everything unsupported in the file, not only the first thing.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        lines = [f"the model needs {count} thing{'s' if count != 1 else ''} that unrolled does not support:"]
+        lines += [f"  - {problem}" for problem in self.problems[:50]]
+        if count > 50:
+            lines.append(f"  ... and {count - 50} more")
+        super().__init__("\n".join(lines))
+
+
+class ModelFileError(ValueError):
+    """The file is broken, hostile or no Keras model; the message says which part."""

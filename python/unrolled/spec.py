@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""The one description of a model that every file format is read into. Plain data, Keras 3's vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.semantics import KERAS_3, Semantics
+
+
+@dataclass(frozen=True)
+class TensorReference:
+    """A tensor of a graph: output ``index`` (flattened) of call ``node`` of the layer named ``layer``.
+
+    Nodes count the calls of that layer inside its own model from 0, whatever the file's version counts.
+    """
+
+    layer: str
+    node: int
+    index: int
+
+
+@dataclass(frozen=True)
+class UnsupportedValue:
+    """Stands in a config for a value that is never decoded (``__lambda__``, a custom function)."""
+
+    description: str
+
+
+@dataclass
+class NodeSpec:
+    """One call of a layer: trees of plain values whose tensors are ``TensorReference``."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class LayerSpec:
+    """A layer of a file.
+
+    Parameters
+    ----------
+    class_name : str
+        Keras 3's class name (an operation of a Keras 3 graph has its class name, such as "NotEqual").
+    name : str
+        The layer's name.
+    config : dict
+        Keras 3 keys. Layers inside (``layer``, ``backward_layer``, ``cell``, ``cells``, a layer given as
+        an activation) are ``LayerSpec``; ``dtype`` is a plain string; arrays are ndarrays; a value that
+        must not be decoded is ``UnsupportedValue``.
+    nodes : list of NodeSpec
+        Its calls in a graph; empty in a Sequential model.
+    model : ModelSpec, optional
+        The nested model, where this layer is one.
+    origin : str
+        "keras", or where a class that is not Keras's own says it comes from.
+    """
+
+    class_name: str
+    name: str
+    config: dict[str, Any]
+    nodes: list[NodeSpec] = field(default_factory=list)
+    model: ModelSpec | None = None
+    origin: str = "keras"
+
+
+@dataclass
+class ModelSpec:
+    """A Sequential or Functional model; ``inputs`` and ``outputs`` are trees of ``TensorReference``."""
+
+    kind: Literal["Sequential", "Functional"]
+    name: str
+    layers: list[LayerSpec]
+    inputs: Any = None
+    outputs: Any = None
+    build_input_shape: tuple[int | None, ...] | None = None
+
+
+class VariableLike(Protocol):
+    """One weight array that a file may fill."""
+
+    @property
+    def name(self) -> str:
+        """Keras's name of the variable: "kernel", "recurrent_kernel", "moving_mean", ..."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def trainable(self) -> bool: ...
+
+    def assign(self, value: NDArray[Any]) -> None: ...
+
+
+class WeightedObject(Protocol):
+    """What a weight reader needs to know of a layer, cell or model, without importing them.
+
+    ``own_variables`` are in creation order, trainable ones first. ``tracked`` maps Keras's attribute names
+    to the objects below, in Keras's order: {"cell": ...}, {"forward_layer": ..., "backward_layer": ...},
+    {"layer": ...}, {"cells": [...]}, {"layers": [...]} for models.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def class_name(self) -> str: ...
+
+    @property
+    def trainable(self) -> bool: ...
+
+    @property
+    def own_variables(self) -> list[Any]: ...
+
+    @property
+    def tracked(self) -> dict[str, Any]: ...
+
+
+class WeightSource(Protocol):
+    """The weights of a file, not yet read."""
+
+    def load_into(self, model: WeightedObject) -> None:
+        """Assign every variable below ``model``.
+
+        Raises
+        ------
+        ModelFileError
+            A variable is missing, left over or of another shape; nothing is assigned then.
+        """
+
+
+@dataclass
+class ModelFile:
+    """A model file that has been read: what it describes, its weights, and who wrote it."""
+
+    spec: ModelSpec
+    weights: WeightSource | None
+    format: str  # ".keras", "whole .h5", "JSON + weights", ...
+    keras_version: str  # as the file says; "1.x" where a Keras 1 file says nothing
+    semantics: Semantics = KERAS_3
