@@ -1,0 +1,599 @@
+# SPDX-License-Identifier: MIT
+"""What every layer is: a config, weights, shapes, a mask rule and a lowering to operations."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unrolled import tree
+from unrolled.lowering import Flow, Lowering, Shape
+from unrolled.semantics import KERAS_3, Semantics
+from unrolled.variable import PlanCache, Variable
+
+# Config keys that occur on layers of several families and cannot change what a trained layer computes.
+TRAINING_ONLY: Mapping[str, str] = {
+    "activity_regularizer": "adds to the training loss only",
+    "kernel_regularizer": "adds to the training loss only",
+    "recurrent_regularizer": "adds to the training loss only",
+    "bias_regularizer": "adds to the training loss only",
+    "kernel_constraint": "applied after a training step only",
+    "recurrent_constraint": "applied after a training step only",
+    "bias_constraint": "applied after a training step only",
+    "autocast": "inputs are always cast to the compute dtype",
+}
+
+# Accepted dtype policies; everything is computed in float32 (docs: dtype policies).
+DTYPE_POLICIES = ("float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
+
+
+class ConfigError(ValueError):
+    """A config value that the layer cannot honour.
+
+    Parameters
+    ----------
+    key : str
+        The config key.
+    found : object
+        Its value.
+    supported : str
+        What would do, and what to do about it.
+    """
+
+    def __init__(self, key: str, found: object, supported: str) -> None:
+        self.key = key
+        self.found = repr(found)
+        self.supported = supported
+        super().__init__(f"{key}={found!r}: {supported}")
+
+
+def snake_case(class_name: str) -> str:
+    """Keras's automatic name of a class: ``SimpleRNN`` to ``simple_rnn`` (keras 3.15 utils/naming.py)."""
+    name = re.sub(r"\W+", "", class_name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+_name_counters: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
+
+
+def automatic_name(class_name: str) -> str:
+    """The next free name of a class, as Keras counts: ``lstm``, ``lstm_1``, ..."""
+    prefix = snake_case(class_name)
+    number = next(_name_counters[prefix])
+    return prefix if number == 0 else f"{prefix}_{number}"
+
+
+def reset_names() -> None:
+    """Start the automatic names again, as ``keras.backend.clear_session`` does."""
+    _name_counters.clear()
+
+
+class Node:
+    """One symbolic call of a layer: what went in, what came out."""
+
+    def __init__(self, layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.layer = layer
+        self.args = args
+        self.kwargs = kwargs
+        self.outputs: Any = None
+
+    @property
+    def parents(self) -> list[KerasTensor]:
+        """The tensors that the call takes, in order."""
+        return [leaf for leaf in tree.leaves([self.args, self.kwargs]) if isinstance(leaf, KerasTensor)]
+
+
+class KerasTensor:
+    """A symbolic tensor: what ``Input`` returns and layers called on it give.
+
+    Parameters
+    ----------
+    shape : tuple
+        ``(batch, ...)``, ``None`` where unknown.
+    dtype : str
+        "float32", "int32" or "bool".
+    """
+
+    def __init__(
+        self, shape: Shape, dtype: str = "float32", *, node: Node | None = None, index: int = 0, name: str = ""
+    ) -> None:
+        self.shape = tuple(shape)
+        self.dtype = dtype
+        self.node = node
+        self.index = index
+        self.name = name
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
+
+    def __array__(self, *_: Any, **__: Any) -> NDArray[Any]:
+        raise TypeError("a symbolic tensor has no values: build a Model from it and call predict")
+
+
+class Layer:
+    """Base class: one Keras layer, for inference.
+
+    Parameters
+    ----------
+    name : str, optional
+        Keras's automatic name where absent.
+    trainable : bool
+        Kept for counting parameters; nothing trains here.
+    dtype : str, optional
+        Keras's dtype policy. Everything is computed in float32.
+    **kwargs
+        ``input_shape``, ``batch_input_shape``, ``batch_shape``, ``input_dim``, ``input_length`` and
+        ``batch_size`` declare the input as in Keras; keys of ``ignored_config`` are kept but unused.
+
+    Raises
+    ------
+    TypeError
+        A keyword that the layer does not have.
+    ConfigError
+        A value that the layer cannot honour (a ``ValueError``).
+    """
+
+    # Config key to the reason why it cannot change inference. Inherited: see ignored_keys().
+    ignored_config: ClassVar[Mapping[str, str]] = {}
+    # Ranks of an input (batch axis counted); None where any serves.
+    input_ranks: ClassVar[tuple[int, ...] | None] = None
+
+    def __init__(
+        self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any
+    ) -> None:
+        self.name = automatic_name(self.class_name) if name is None else str(name)
+        self.trainable = bool(trainable)
+        self.dtype = dtype_policy(dtype)
+        self.semantics: Semantics = KERAS_3
+        self.built = False
+        self.nodes: list[Node] = []
+        self._built_shape: Any = None
+        self._plans = PlanCache()
+        self.declared_input_shape = _pop_input_shape(kwargs)
+        ignored = self.ignored_keys()
+        self._unused_config = {key: kwargs.pop(key) for key in list(kwargs) if key in ignored}
+        if kwargs:
+            known = sorted(set(self.config_keys()) | set(ignored))
+            raise TypeError(
+                f"{self.class_name}: unknown argument{'s' if len(kwargs) > 1 else ''} "
+                f"{', '.join(map(repr, kwargs))}; it takes {', '.join(known)}"
+            )
+
+    # ------------------------------------------------------------------ config
+
+    @property
+    def class_name(self) -> str:
+        """The Keras class."""
+        return type(self).__name__
+
+    @classmethod
+    def ignored_keys(cls) -> dict[str, str]:
+        """Config keys that are kept but cannot change inference, each with its reason."""
+        merged: dict[str, str] = {"autocast": TRAINING_ONLY["autocast"]}
+        for base in reversed(cls.__mro__):
+            merged.update(base.__dict__.get("ignored_config", {}))
+        return merged
+
+    @classmethod
+    def config_keys(cls) -> list[str]:
+        """Config keys that the class uses: the keyword parameters of its constructor and its bases'."""
+        keys: dict[str, None] = {}
+        for base in cls.__mro__:
+            if "__init__" in base.__dict__ and base is not object:
+                for parameter in inspect.signature(base.__dict__["__init__"]).parameters.values():
+                    if parameter.name != "self" and parameter.kind is not parameter.VAR_KEYWORD:
+                        keys[parameter.name] = None
+        return [*keys, *INPUT_SHAPE_KEYS]
+
+    def get_config(self) -> dict[str, Any]:
+        """The config, in Keras 3's words; ``type(layer).from_config`` takes it back."""
+        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        return config | self._unused_config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """Make the layer that ``get_config`` describes (nested layers as Keras serialises them)."""
+        from unrolled.layers.registry import deserialize_value
+
+        return cls(**{key: deserialize_value(value) for key, value in config.items()})
+
+    # ----------------------------------------------------------------- weights
+
+    @property
+    def own_variables(self) -> list[Variable]:
+        """Variables of this layer itself, in Keras's creation order, trainable ones first."""
+        return []
+
+    @property
+    def tracked(self) -> dict[str, Any]:
+        """Keras's attribute names of the layers inside this one, to a layer or a list of layers."""
+        return {}
+
+    def sublayers(self) -> list[Layer]:
+        """The layers directly inside this one."""
+        return [leaf for leaf in tree.leaves(list(self.tracked.values())) if leaf is not None]
+
+    def _collect(self, wanted: Callable[[Variable, bool], bool], frozen: bool = False) -> list[Variable]:
+        frozen = frozen or not self.trainable
+        found = [variable for variable in self.own_variables if wanted(variable, frozen)]
+        for layer in self.sublayers():
+            found += layer._collect(wanted, frozen)
+        return list({id(variable): variable for variable in found}.values())
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        return self._collect(lambda variable, frozen: variable.trainable and not frozen)
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        return self._collect(lambda variable, frozen: frozen or not variable.trainable)
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All variables, in Keras's order: own first, then those of the layers inside."""
+        return self._collect(lambda variable, frozen: True)
+
+    @property
+    def variables(self) -> list[Variable]:
+        return self.weights
+
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Copies of the weights, in the order of ``weights``."""
+        return [variable.numpy().copy() for variable in self.weights]
+
+    def set_weights(self, arrays: Sequence[ArrayLike]) -> None:
+        """Replace all weights.
+
+        Raises
+        ------
+        ValueError
+            Not as many arrays as weights, or one of another shape; nothing is changed then.
+        """
+        weights = self.weights
+        if len(arrays) != len(weights):
+            built = "" if self.built else " (the layer is not built yet: call it or build(input_shape) first)"
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): expected {len(weights)} arrays, got {len(arrays)}{built}"
+            )
+        values = [np.asarray(array, dtype=np.float32) for array in arrays]
+        for variable, value in zip(weights, values, strict=True):
+            if variable.shape != value.shape:
+                raise ValueError(
+                    f"layer {self.name!r} ({self.class_name}): {variable.name} expects shape {variable.shape}, "
+                    f"got {value.shape}"
+                )
+        for variable, value in zip(weights, values, strict=True):
+            variable.assign(value)
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold."""
+        return sum(variable.size for variable in self.weights)
+
+    # ------------------------------------------------------------------ shapes
+
+    def build(self, input_shape: Any) -> None:
+        """Create the weights for ``input_shape`` (``(batch, ...)``, ``None`` where unknown)."""
+        if not self.built:
+            self.check_input_shape(input_shape)
+            self.build_weights(input_shape)
+            self.built = True
+            self._built_shape = input_shape
+
+    def build_weights(self, input_shape: Any) -> None:
+        """Create own variables and build the layers inside; called once."""
+
+    def check_input_shape(self, input_shape: Any) -> None:
+        """Raise ``ValueError`` unless this layer can run on ``input_shape``."""
+        if self.input_ranks is None or not is_shape(input_shape):
+            return
+        if len(input_shape) not in self.input_ranks:
+            ranks = " or ".join(str(rank) for rank in self.input_ranks)
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): expected an input of rank {ranks} "
+                f"(batch axis counted), got shape {tuple(input_shape)}"
+            )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape(s) of the output for ``input_shape``; a list where there are several."""
+        return tuple(input_shape)
+
+    def output_dtype(self, input_dtype: str) -> str:
+        """The dtype of the output for an input of ``input_dtype``."""
+        return "float32"
+
+    def describe_output(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Shape and dtype, as a tree of ``(shape, dtype)``, of a call on symbolic tensors."""
+        inputs = args[0]
+        shapes = tree.map_leaves(lambda leaf: leaf.shape, inputs)
+        first = next(tree.leaves(inputs))
+        dtype = self.output_dtype(first.dtype)
+        result = self.compute_output_shape(shapes)
+        return [(shape, dtype) for shape in result] if isinstance(result, list) else (result, dtype)
+
+    # ---------------------------------------------------------------- lowering
+
+    def lower(self, plan: Lowering, x: Any, **kwargs: Any) -> Any:
+        """Write this layer's operations into ``plan``.
+
+        Parameters
+        ----------
+        plan : Lowering
+            The plan being built.
+        x : Flow, or a tree of Flow
+            The input(s), masks attached.
+        **kwargs
+            Other arguments of the call (``initial_state``, ...).
+
+        Returns
+        -------
+        Flow, or a tree of Flow
+            The output(s), with the mask that Keras would attach.
+        """
+        raise NotImplementedError(f"{self.class_name} has no lowering")
+
+    def lower_call(self, plan: Lowering, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """``lower`` with a call's ``mask`` attached to the inputs and ``training`` checked."""
+        kwargs = dict(kwargs)
+        mask = kwargs.pop("mask", None)
+        self.check_training(kwargs.pop("training", None))
+        first, *rest = args if args else (kwargs.pop("inputs", None),)
+        if mask is not None:
+            first = _attach_masks(first, mask)
+        return self.lower(plan, first, *rest, **kwargs)
+
+    def check_training(self, training: Any) -> None:
+        """Refuse ``training=True`` where it would change the result (dropout, batch statistics)."""
+
+    # ------------------------------------------------------------------- calls
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the layer on arrays at once, or record a call on symbolic tensors.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As Keras's layer: the input(s), then ``mask``, ``initial_state``, ``training`` and the like.
+
+        Returns
+        -------
+        ndarray or KerasTensor, or a list of them
+        """
+        if not args and "inputs" in kwargs:
+            args = (kwargs.pop("inputs"),)
+        args = tuple(_nested_numbers_to_array(value) for value in args)
+        kwargs = {key: _nested_numbers_to_array(value) for key, value in kwargs.items()}
+        if any(isinstance(leaf, KerasTensor) for leaf in tree.leaves([args, kwargs])):
+            return self._call_symbolically(args, kwargs)
+        return self._call_on_arrays(args, kwargs)
+
+    def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.ensure_built(tree.map_leaves(_shape_of, args[0]))
+        node = Node(self, args, kwargs)
+        number = itertools.count()
+
+        def tensor(described: Any) -> Any:
+            if isinstance(described, list):
+                return [tensor(item) for item in described]
+            if isinstance(described, dict):
+                return {key: tensor(described[key]) for key in sorted(described)}
+            shape, dtype = described
+            return KerasTensor(shape, dtype, node=node, index=next(number), name=self.name)
+
+        node.outputs = tensor(self.describe_output(args, kwargs))
+        self.nodes.append(node)
+        return node.outputs
+
+    def ensure_built(self, input_shape: Any) -> None:
+        """Build on first use, check the shape on later ones."""
+        if self.built:
+            self.check_input_shape(input_shape)
+        else:
+            self.build(input_shape)
+
+    def _call_on_arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        outputs, _ = self._run_call(args, kwargs)
+        return outputs
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask that this layer would pass on for arrays ``inputs`` with ``mask``.
+
+        Returns
+        -------
+        ndarray of bool, or None, or a list of them
+        """
+        _, masks = self._run_call((inputs,), {} if mask is None else {"mask": mask}, want_masks=True)
+        return masks
+
+    def _run_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool = False) -> Any:
+        """Lower this one call, run it on its arrays; (outputs, masks) in their structures."""
+        call = [args, kwargs]
+        arrays = [as_input(leaf) for leaf in tree.leaves(call) if _is_array(leaf)]
+        flat = iter(arrays)
+        call = tree.map_leaves(lambda leaf: next(flat) if _is_array(leaf) else leaf, _sorted_dicts(call))
+        if not arrays:
+            raise ValueError(f"layer {self.name!r} ({self.class_name}): called without an array")
+        args, kwargs = call
+        self.ensure_built(tree.map_leaves(_shape_of, args[0]))
+        key = (want_masks, repr(tree.map_leaves(_describe_leaf, call)))
+        cached = self._plans.get(key)
+        if cached is None:
+            cached = self._lower_alone(args, kwargs, want_masks)
+            self._plans.put(key, cached)
+        plan, outputs, masks = cached
+        results = plan.run(arrays)
+        pick = lambda slot: None if slot is None else results[slot]  # noqa: E731
+        return tree.map_leaves(pick, outputs), tree.map_leaves(pick, masks)
+
+    def _lower_alone(self, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool) -> Any:
+        lowering = Lowering(self._plans)
+
+        def flow(leaf: Any) -> Any:
+            if not _is_array(leaf):
+                return leaf
+            shape: Shape = (None, *leaf.shape[1:]) if leaf.ndim < 3 else (None, None, *leaf.shape[2:])
+            dtype = str(leaf.dtype)
+            return Flow(lowering.ops.input(dtype, leaf.ndim), shape, dtype)
+
+        flow_args, flow_kwargs = tree.map_leaves(flow, [args, kwargs])
+        result = self.lower_call(lowering, flow_args, flow_kwargs)
+        values: list[int] = []
+
+        def slot(value: int | None) -> int | None:
+            if value is None:
+                return None
+            values.append(value)
+            return len(values) - 1
+
+        outputs = tree.map_leaves(lambda leaf: slot(leaf.value), result)
+        masks = tree.map_leaves(lambda leaf: slot(leaf.mask), result) if want_masks else None
+        return lowering.ops.finish(values), outputs, masks
+
+    def __repr__(self) -> str:
+        return f"<{self.class_name} name={self.name}, built={self.built}>"
+
+
+INPUT_SHAPE_KEYS = (
+    "batch_shape", "batch_input_shape", "input_shape", "input_dim", "input_length", "batch_size",
+)  # fmt: skip
+
+
+def _pop_input_shape(kwargs: dict[str, Any]) -> Shape | None:
+    """The input shape declared by Keras's keywords, ``(batch, ...)``, taken out of ``kwargs``."""
+    given = {key: kwargs.pop(key) for key in INPUT_SHAPE_KEYS if key in kwargs}
+    for key in ("batch_shape", "batch_input_shape"):
+        if given.get(key) is not None:
+            return checked_shape(key, given[key])
+    batch_size = given.get("batch_size")
+    shape = given.get("input_shape")
+    if shape is None and given.get("input_dim") is not None:
+        shape = (given.get("input_length"), given["input_dim"]) if "input_length" in given else (given["input_dim"],)
+    if shape is None:
+        return None
+    return checked_shape("input_shape", (batch_size, *((shape,) if isinstance(shape, int) else shape)))
+
+
+def checked_shape(key: str, shape: Any) -> Shape:
+    """A tuple of positive ints and None, or a ``ConfigError``."""
+    if not isinstance(shape, list | tuple) or len(shape) > 8:
+        raise ConfigError(key, shape, "expected a list of at most 8 sizes")
+    for size in shape:
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0):
+            raise ConfigError(key, shape, "every size must be a non-negative integer or None")
+    return tuple(None if size is None else int(size) for size in shape)
+
+
+def positive_int(key: str, value: Any, *, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
+    """``value`` as an int in range, or a ``ConfigError``."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not minimum <= value <= maximum:
+        raise ConfigError(key, value, f"expected an integer from {minimum} to {maximum}")
+    return int(value)
+
+
+def flag(key: str, value: Any) -> bool:
+    """``value`` as a bool, or a ``ConfigError``."""
+    if value is None:
+        return False
+    if not isinstance(value, bool | int | np.bool_) or value not in (0, 1):
+        raise ConfigError(key, value, "expected true or false")
+    return bool(value)
+
+
+def number(key: str, value: Any) -> float:
+    """``value`` as a finite float, or a ``ConfigError``."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ConfigError(key, value, "expected a number")
+    if not np.isfinite(value):
+        raise ConfigError(key, value, "expected a finite number")
+    return float(value)
+
+
+def choice(key: str, value: Any, allowed: Sequence[str]) -> str:
+    """``value`` as one of ``allowed``, or a ``ConfigError``."""
+    if value not in allowed:
+        raise ConfigError(key, value, f"expected one of {', '.join(map(repr, allowed))}")
+    return str(value)
+
+
+def dtype_policy(value: Any) -> str:
+    """The name of a dtype policy, or a ``ConfigError``."""
+    if value is None:
+        return "float32"
+    name = value if isinstance(value, str) else getattr(value, "name", value)
+    if name in ("int32", "int64", "uint8", "bool"):
+        return str(name)
+    return choice("dtype", name, DTYPE_POLICIES)
+
+
+def is_shape(value: Any) -> bool:
+    """Whether ``value`` is one shape, not a tree of shapes."""
+    return isinstance(value, list | tuple) and all(size is None or isinstance(size, int) for size in value)
+
+
+def as_input(value: Any) -> NDArray[Any]:
+    """An array in one of the dtypes that a plan takes: bool, int32 or float32."""
+    array = np.asarray(value)
+    if array.dtype == np.bool_:
+        return np.ascontiguousarray(array)
+    if array.dtype.kind in "iu":
+        return np.ascontiguousarray(array, dtype=np.int32)
+    if array.dtype.kind != "f":
+        raise TypeError(f"expected an array of numbers, got dtype {array.dtype}")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _nested_numbers_to_array(value: Any) -> Any:
+    """Lists of numbers are arrays; lists of arrays or tensors stay lists."""
+    if isinstance(value, list | tuple):
+        flat = list(tree.leaves(value))
+        if flat and all(isinstance(leaf, int | float) for leaf in flat):
+            return np.asarray(value, dtype=np.float32 if any(isinstance(leaf, float) for leaf in flat) else None)
+    return value
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray | np.generic | Variable) or hasattr(leaf, "__array_interface__")
+
+
+def _shape_of(leaf: Any) -> Any:
+    shape = getattr(leaf, "shape", None)
+    return None if shape is None else tuple(shape)
+
+
+def _describe_leaf(leaf: Any) -> Any:
+    """What of a call's leaf decides the plan: an array's dtype, rank and sizes but batch and timesteps."""
+    if isinstance(leaf, np.ndarray):
+        return (str(leaf.dtype), leaf.ndim, leaf.shape[2 if leaf.ndim > 2 else 1 :])
+    return leaf
+
+
+def _sorted_dicts(value: Any) -> Any:
+    """Dicts in key order, so that mapping visits leaves in the order of ``tree.leaves``."""
+    if isinstance(value, list | tuple):
+        return type(value)([_sorted_dicts(item) for item in value])
+    if isinstance(value, dict):
+        return {key: _sorted_dicts(value[key]) for key in sorted(value)}
+    return value
+
+
+def _attach_masks(inputs: Any, masks: Any) -> Any:
+    if isinstance(inputs, Flow):
+        return inputs if masks is None else inputs.with_mask(masks.value)
+    if isinstance(inputs, list | tuple) and isinstance(masks, Flow):
+        return type(inputs)([inputs[0].with_mask(masks.value), *inputs[1:]])
+    if isinstance(inputs, list | tuple) and isinstance(masks, list | tuple):
+        return type(inputs)([_attach_masks(x, mask) for x, mask in zip(inputs, masks, strict=False)])
+    raise ValueError("the structure of mask does not match the inputs")
