@@ -10,7 +10,8 @@ from dataclasses import dataclass
 def printable(text: object, limit: int = 200) -> str:
     """Escape control characters of text that came from a file and cut it to ``limit`` characters."""
     cleaned = "".join(
-        character if character.isprintable() else repr(character)[1:-1] for character in str(text)[: limit + 1]
+        character if character.isprintable() else repr(character)[1:-1]
+        for character in str(text)[: limit + 1]
     )
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 3] + "..."
 

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +31,78 @@ class Flow:
         "float32", "int32" or "bool".
     mask : int, optional
         The plan's id of the bool mask ``(batch, timesteps)`` that Keras would attach to this tensor.
+    mask_rank : int
+        The rank of that mask: 2, or more after Masking or Embedding on inputs of higher rank.
     """
 
     value: int
     shape: Shape
     dtype: str = "float32"
     mask: int | None = None
+    mask_rank: int = 2
 
-    def with_mask(self, mask: int | None) -> Flow:
-        return replace(self, mask=mask)
+    def with_mask(self, mask: int | None, rank: int = 2) -> Flow:
+        return replace(self, mask=mask, mask_rank=rank)
+
+    def derive(self, value: int, shape: Shape, dtype: str = "float32") -> Flow:
+        """A value computed from this one, under the same mask."""
+        return Flow(value, tuple(shape), dtype, self.mask, self.mask_rank)
+
+
+class StatefulLayer(Protocol):
+    """A layer whose states live from call to call."""
+
+    name: str
+
+    def states_for(self, batch: int) -> list[NDArray[np.float32]]:
+        """The stored states for a batch of this size, zeros at first."""
+
+    def store_states(self, states: Sequence[NDArray[np.float32]]) -> None:
+        """Keep the final states of a call."""
+
+
+class CompiledPlan:
+    """A plan with the states of its stateful layers, which are extra inputs and outputs of it.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its inputs are the caller's, then the states that are read; outputs likewise.
+    output_count : int
+        How many outputs are the caller's.
+    readers, writers : sequence of (StatefulLayer, int)
+        Layers whose states are read and written, in order, and how many states each has.
+    """
+
+    def __init__(
+        self,
+        plan: _core.Plan,
+        output_count: int,
+        readers: Sequence[tuple[StatefulLayer, int]] = (),
+        writers: Sequence[tuple[StatefulLayer, int]] = (),
+    ) -> None:
+        self.plan = plan
+        self._output_count = output_count
+        self._readers = tuple(readers)
+        self._writers = tuple(writers)
+        self._lock = Lock()
+
+    @property
+    def is_stateful(self) -> bool:
+        return bool(self._writers)
+
+    def run(self, inputs: Sequence[NDArray[Any]], max_rows: int = 0) -> list[NDArray[Any]]:
+        """The caller's outputs; states are fetched and stored."""
+        if not self._writers:
+            return self.plan.run(inputs, max_rows)
+        with self._lock:
+            states = [state for layer, _ in self._readers for state in layer.states_for(inputs[0].shape[0])]
+            results = self.plan.run([*inputs, *states], max_rows)
+            position = self._output_count
+            for layer, count in self._writers:
+                layer.store_states(results[position : position + count])
+                position += count
+        return results[: self._output_count]
 
 
 class Lowering:
@@ -48,6 +114,27 @@ class Lowering:
     def __init__(self, cache: PlanCache) -> None:
         self.ops = _core.PlanBuilder()
         self._cache = cache
+        self._readers: list[tuple[StatefulLayer, int]] = []
+        self._writers: list[tuple[StatefulLayer, list[int]]] = []
+
+    def stored_states(self, layer: StatefulLayer, sizes: Sequence[int]) -> list[int]:
+        """Ids of the states that ``layer`` kept from its last call; call after all inputs are declared."""
+        self._readers.append((layer, len(sizes)))
+        return [self.ops.input("float32", 2) for _ in sizes]
+
+    def store_states(self, layer: StatefulLayer, states: Sequence[int]) -> None:
+        """Have ``layer`` keep these values after the call."""
+        self._writers.append((layer, list(states)))
+
+    def finish(self, outputs: Sequence[int]) -> CompiledPlan:
+        """Build the plan that gives ``outputs``."""
+        extra = [value for _, states in self._writers for value in states]
+        return CompiledPlan(
+            self.ops.finish([*outputs, *extra]),
+            len(outputs),
+            self._readers,
+            [(layer, len(states)) for layer, states in self._writers],
+        )
 
     def weights(self, variable: Variable | None) -> NDArray[np.float32] | None:
         """The array of ``variable`` for packing; assigning it later rebuilds the plan."""

@@ -103,7 +103,13 @@ class KerasTensor:
     """
 
     def __init__(
-        self, shape: Shape, dtype: str = "float32", *, node: Node | None = None, index: int = 0, name: str = ""
+        self,
+        shape: Shape,
+        dtype: str = "float32",
+        *,
+        node: Node | None = None,
+        index: int = 0,
+        name: str = "",
     ) -> None:
         self.shape = tuple(shape)
         self.dtype = dtype
@@ -433,7 +439,7 @@ class Layer:
             self._plans.put(key, cached)
         plan, outputs, masks = cached
         results = plan.run(arrays)
-        pick = lambda slot: None if slot is None else results[slot]  # noqa: E731
+        pick = lambda slot: None if slot is None else results[slot]
         return tree.map_leaves(pick, outputs), tree.map_leaves(pick, masks)
 
     def _lower_alone(self, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool) -> Any:
@@ -458,7 +464,7 @@ class Layer:
 
         outputs = tree.map_leaves(lambda leaf: slot(leaf.value), result)
         masks = tree.map_leaves(lambda leaf: slot(leaf.mask), result) if want_masks else None
-        return lowering.ops.finish(values), outputs, masks
+        return lowering.finish(values), outputs, masks
 
     def __repr__(self) -> str:
         return f"<{self.class_name} name={self.name}, built={self.built}>"
@@ -478,7 +484,11 @@ def _pop_input_shape(kwargs: dict[str, Any]) -> Shape | None:
     batch_size = given.get("batch_size")
     shape = given.get("input_shape")
     if shape is None and given.get("input_dim") is not None:
-        shape = (given.get("input_length"), given["input_dim"]) if "input_length" in given else (given["input_dim"],)
+        shape = (
+            (given.get("input_length"), given["input_dim"])
+            if "input_length" in given
+            else (given["input_dim"],)
+        )
     if shape is None:
         return None
     return checked_shape("input_shape", (batch_size, *((shape,) if isinstance(shape, int) else shape)))
@@ -489,7 +499,9 @@ def checked_shape(key: str, shape: Any) -> Shape:
     if not isinstance(shape, list | tuple) or len(shape) > 8:
         raise ConfigError(key, shape, "expected a list of at most 8 sizes")
     for size in shape:
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0):
+        if size is not None and (
+            isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0
+        ):
             raise ConfigError(key, shape, "every size must be a non-negative integer or None")
     return tuple(None if size is None else int(size) for size in shape)
 
@@ -560,7 +572,9 @@ def _nested_numbers_to_array(value: Any) -> Any:
     if isinstance(value, list | tuple):
         flat = list(tree.leaves(value))
         if flat and all(isinstance(leaf, int | float) for leaf in flat):
-            return np.asarray(value, dtype=np.float32 if any(isinstance(leaf, float) for leaf in flat) else None)
+            return np.asarray(
+                value, dtype=np.float32 if any(isinstance(leaf, float) for leaf in flat) else None
+            )
     return value
 
 

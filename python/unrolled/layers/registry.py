@@ -98,7 +98,9 @@ def build_layer(spec: LayerSpec, semantics: Semantics, problems: list[Problem]) 
             problem(key, value.description, "code and custom objects in a file are never decoded or run")
         else:
             arguments[key] = _build_inner(value, semantics, problems)
-    if any(problem.class_name != spec.class_name or problem.layer != spec.name for problem in problems[before:]):
+    if any(
+        problem.class_name != spec.class_name or problem.layer != spec.name for problem in problems[before:]
+    ):
         return None  # a layer inside failed and said why
     for _ in range(MAX_PROBLEMS_PER_LAYER):
         try:
