@@ -166,6 +166,8 @@ class Layer:
         self.built = False
         self.nodes: list[Node] = []
         self._built_shape: Any = None
+        # What a Sequential model gave this layer's output; symbolic calls have it in their nodes.
+        self.output_shape_in_chain: Any = None
         self._plans = PlanCache()
         self.declared_input_shape = _pop_input_shape(kwargs)
         ignored = self.ignored_keys()
@@ -318,6 +320,15 @@ class Layer:
     def output_dtype(self, input_dtype: str) -> str:
         """The dtype of the output for an input of ``input_dtype``."""
         return "float32"
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape(s) of the output where the layer has been built in a model or alone; else None."""
+        if self.nodes:
+            return tree.map_leaves(lambda tensor: tensor.shape, self.nodes[-1].outputs)
+        if self.output_shape_in_chain is not None:
+            return self.output_shape_in_chain
+        return None if self._built_shape is None else self.compute_output_shape(self._built_shape)
 
     def describe_output(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Shape and dtype, as a tree of ``(shape, dtype)``, of a call on symbolic tensors."""

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Run recurrent networks trained in Keras, without TensorFlow.
+
+>>> import unrolled
+>>> model = unrolled.Sequential([unrolled.layers.SimpleRNN(3, input_shape=(2, 10))])
+>>> model.count_params()
+42
+"""
+
+from __future__ import annotations
+
+from unrolled import activations, initializers, layers, models, utils
+from unrolled._core import available_isas, get_num_threads, isa, set_num_threads
+from unrolled.errors import ModelFileError, UnsupportedModelError
+from unrolled.layers import Input
+from unrolled.models import Model, Sequential, load_model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Input",
+    "Model",
+    "ModelFileError",
+    "Sequential",
+    "UnsupportedModelError",
+    "activations",
+    "available_isas",
+    "get_num_threads",
+    "initializers",
+    "isa",
+    "layers",
+    "load_model",
+    "models",
+    "set_num_threads",
+    "utils",
+]

@@ -1,0 +1,473 @@
+# SPDX-License-Identifier: MIT
+"""SimpleRNN, LSTM, GRU and RNN(cell): cells swept over time, with every option that changes inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unrolled import tree
+from unrolled.layers.base import Layer, flag
+from unrolled.layers.cells import (
+    CELL_IGNORED,
+    Cell,
+    GRUCell,
+    LSTMCell,
+    SimpleRNNCell,
+    StackedRNNCells,
+    cell_list,
+)
+from unrolled.layers.registry import register, serialize_layer
+from unrolled.lowering import Flow, Lowering
+
+
+class Recurrent(Layer):
+    """Base of all recurrent layers: one or several cells swept over the timesteps of the input.
+
+    Parameters
+    ----------
+    return_sequences : bool
+        Give the output of every timestep, ``(batch, timesteps, units)``, instead of the last one.
+    return_state : bool
+        Give the final states after the output.
+    go_backwards : bool
+        Read the timesteps from last to first; a sequence output stays in that order.
+    stateful : bool
+        Start from the states of the last call; ``reset_state()`` zeroes them.
+    unroll : bool
+        Keras's unrolled loop. Changes nothing but one quirk: with ``go_backwards`` and
+        ``zero_output_for_mask`` Keras zeroes the reversed outputs by the un-reversed mask.
+    zero_output_for_mask : bool
+        Give zeros at masked timesteps instead of the previous output.
+    time_major : bool
+        Keras 2 only: input and sequence output are ``(timesteps, batch, ...)``.
+    """
+
+    input_ranks: ClassVar = (3,)
+
+    def __init__(
+        self,
+        *,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        time_major: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.return_sequences = flag("return_sequences", return_sequences)
+        self.return_state = flag("return_state", return_state)
+        self.go_backwards = flag("go_backwards", go_backwards)
+        self.stateful = flag("stateful", stateful)
+        self.unroll = flag("unroll", unroll)
+        self.zero_output_for_mask = flag("zero_output_for_mask", zero_output_for_mask)
+        self.time_major = flag("time_major", time_major)
+        self.states: list[NDArray[np.float32]] | None = None
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of one timestep, from the input to the output."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ shapes
+
+    @property
+    def state_sizes(self) -> list[int]:
+        """Sizes of all states, in Keras's order: per cell h, then c for LSTM."""
+        return [cell.units for cell in self.cells for _ in range(cell.state_count)]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = input_shape if not isinstance(input_shape[0], list | tuple) else input_shape[0]
+        batch, timesteps = (shape[1], shape[0]) if self.time_major else (shape[0], shape[1])
+        units = self.cells[-1].units
+        output: tuple[int | None, ...] = (batch, units)
+        if self.return_sequences:
+            output = (timesteps, batch, units) if self.time_major else (batch, timesteps, units)
+        if not self.return_state:
+            return output
+        return [output, *((batch, size) for size in self.state_sizes)]
+
+    def ensure_built(self, input_shape: Any) -> None:
+        if isinstance(input_shape, list):
+            input_shape = input_shape[0]
+        super().ensure_built(input_shape)
+
+    def build_weights(self, input_shape: Any) -> None:
+        for cell in self.cells:
+            cell.build((input_shape[0], input_shape[-1]))
+            input_shape = (*input_shape[:-1], cell.units)
+
+    def check_input_shape(self, input_shape: Any) -> None:
+        super().check_input_shape(input_shape)
+        kernel = self.cells[0].kernel
+        if kernel is not None and input_shape[-1] is not None and input_shape[-1] != kernel.shape[0]:
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): expected {kernel.shape[0]} features "
+                f"on the last axis, got shape {tuple(input_shape)}"
+            )
+        if self.stateful and self.declared_input_shape is not None:
+            declared, got = self.declared_input_shape[0], input_shape[0]
+            if declared is not None and got is not None and declared != got:
+                raise ValueError(
+                    f"layer {self.name!r} ({self.class_name}) is stateful with batch size {declared}, got {got}"
+                )
+
+    # ------------------------------------------------------------------ states
+
+    def states_for(self, batch: int) -> list[NDArray[np.float32]]:
+        """The stored states for a batch of this size, zeros at first."""
+        if self.states is None:
+            self.states = [np.zeros((batch, size), np.float32) for size in self.state_sizes]
+        if self.states[0].shape[0] != batch:
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}) is stateful and holds the states of "
+                f"{self.states[0].shape[0]} rows, got a batch of {batch}; call reset_state() to start anew"
+            )
+        return self.states
+
+    def store_states(self, states: Sequence[NDArray[np.float32]]) -> None:
+        """Keep the final states of a call."""
+        self.states = list(states)
+
+    def reset_state(self, states: Sequence[ArrayLike] | None = None) -> None:
+        """Zero the stored states of a stateful layer, or set them.
+
+        Parameters
+        ----------
+        states : sequence of array_like, optional
+            One array ``(batch, units)`` per state, in the order of ``return_state``.
+
+        Raises
+        ------
+        ValueError
+            The layer is not stateful, or the states do not fit it.
+        """
+        if not self.stateful:
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}) is not stateful: it has no states to reset"
+            )
+        if states is None:
+            self.states = None
+            return
+        arrays = [np.array(state, dtype=np.float32) for state in states]
+        sizes = self.state_sizes
+        if len(arrays) != len(sizes) or any(
+            array.shape != (arrays[0].shape[0], size) for array, size in zip(arrays, sizes, strict=False)
+        ):
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): expected {len(sizes)} states of shapes "
+                f"{[('batch', size) for size in sizes]}, got {[array.shape for array in arrays]}"
+            )
+        self.states = arrays
+
+    # ---------------------------------------------------------------- lowering
+
+    def lower(self, plan: Lowering, x: Any, initial_state: Any = None, **kwargs: Any) -> Any:
+        """See ``Layer.lower``.
+
+        Parameters
+        ----------
+        plan : Lowering
+            The plan being built.
+        x : Flow, or list of Flow
+            ``(batch, timesteps, features)``; in a list the initial states follow it (Keras 2's graphs).
+        initial_state : Flow or tree of Flow, optional
+            One per state, ``(batch, units)``.
+        **kwargs
+            None is known.
+        """
+        if kwargs:
+            raise TypeError(f"layer {self.name!r} ({self.class_name}): unknown arguments {sorted(kwargs)}")
+        x, states = split_states(x, initial_state)
+        x = plan.as_float(x)
+        initial = self.initial_states(plan, states)
+        output, final = self.lower_sweep(plan, self.to_batch_major(plan, x), initial)
+        if self.stateful:
+            plan.store_states(self, final)
+        output_shape, *state_shapes = self._shapes(x)
+        value = output
+        if self.return_sequences and self.time_major:
+            value = plan.ops.transpose(value, (1, 0, 2))
+        result = Flow(value, output_shape)
+        if self.return_sequences:
+            result = result.with_mask(x.mask, x.mask_rank)
+        if not self.return_state:
+            return result
+        return [result, *(Flow(state, shape) for state, shape in zip(final, state_shapes, strict=True))]
+
+    def _shapes(self, x: Flow) -> list[tuple[int | None, ...]]:
+        shapes = self.compute_output_shape(x.shape)
+        return shapes if self.return_state else [shapes]
+
+    def initial_states(self, plan: Lowering, given: list[Flow]) -> list[int]:
+        """Ids of the states to start from: those given, those stored, or none (zeros)."""
+        sizes = self.state_sizes
+        if given:
+            if len(given) != len(sizes):
+                raise ValueError(
+                    f"layer {self.name!r} ({self.class_name}): expected {len(sizes)} initial states, got {len(given)}"
+                )
+            return [plan.as_float(state).value for state in given]
+        return plan.stored_states(self, sizes) if self.stateful else []
+
+    def to_batch_major(self, plan: Lowering, x: Flow) -> Flow:
+        """``x`` as ``(batch, timesteps, features)``, its mask ``(batch, timesteps)``."""
+        if not self.time_major:
+            return x
+        return Flow(plan.ops.transpose(x.value, (1, 0, 2)), (x.shape[1], x.shape[0], x.shape[2])).with_mask(
+            None if x.mask is None else plan.ops.transpose(x.mask, (1, 0))
+        )
+
+    def lower_sweep(self, plan: Lowering, x: Flow, initial: Sequence[int]) -> tuple[int, list[int]]:
+        """The cells over time: ids of the output and of the final states."""
+        need_states = self.return_state or self.stateful
+        unrolled_quirk = (
+            self.unroll
+            and self.go_backwards
+            and self.zero_output_for_mask
+            and self.return_sequences
+            and x.mask is not None
+        )
+        value, final = x.value, []
+        position = 0
+        for number, cell in enumerate(self.cells):
+            last = number == len(self.cells) - 1
+            direction = cell.direction(
+                plan,
+                read_reversed=self.go_backwards,
+                # Between cells the sequence is in the input's order, so that the mask fits every cell.
+                write_reversed=self.go_backwards and not last,
+                zero_output_for_mask=self.zero_output_for_mask and last and not unrolled_quirk,
+            )
+            count = cell.state_count
+            value, *states = plan.ops.recurrent(
+                value,
+                [direction],
+                mask=x.mask,
+                initial_states=initial[position : position + count],
+                return_sequences=self.return_sequences or not last,
+                return_state=need_states,
+            )
+            final += states
+            position += count
+        if unrolled_quirk and x.mask is not None:
+            value = plan.ops.apply_mask(value, x.mask)
+        return value, final
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config() | {
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
+            "unroll": self.unroll,
+            "zero_output_for_mask": self.zero_output_for_mask,
+        }
+        if self.time_major:
+            config["time_major"] = True
+        return config
+
+
+def split_states(x: Any, initial_state: Any) -> tuple[Flow, list[Flow]]:
+    """The sequence and the initial states, whether they came in a list or as an argument."""
+    extra: list[Flow] = []
+    if isinstance(x, list | tuple):
+        x, *extra = x
+    given = [leaf for leaf in tree.leaves([extra, initial_state]) if leaf is not None]
+    return x, given
+
+
+class SingleCell(Recurrent):
+    """A recurrent layer that makes its own cell from its config."""
+
+    cell_class: ClassVar[type[Cell]]
+    ignored_config: ClassVar = CELL_IGNORED
+
+    def __init__(self, **kwargs: Any) -> None:
+        cell_keys = {key for key in self.cell_class.config_keys() if key not in Layer.config_keys()}
+        own = {key: kwargs.pop(key) for key in list(kwargs) if key in cell_keys}
+        super().__init__(**kwargs)
+        self.cell = self.cell_class(**own, trainable=self.trainable, dtype=self.dtype, name=self.cell_name())
+
+    @classmethod
+    def cell_name(cls) -> str:
+        """Keras's name of the cell, which weight names of `.h5` files carry."""
+        from unrolled.layers.base import snake_case
+
+        return snake_case(cls.cell_class.__name__)
+
+    @classmethod
+    def config_keys(cls) -> list[str]:
+        return list(dict.fromkeys([*super().config_keys(), *cls.cell_class.config_keys()]))
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [self.cell]
+
+    @property
+    def tracked(self) -> dict[str, Any]:
+        return {"cell": self.cell}
+
+    @property
+    def units(self) -> int:
+        return self.cell.units
+
+    def get_config(self) -> dict[str, Any]:
+        cell = {key: value for key, value in self.cell.get_config().items() if key not in ("name",)}
+        return cell | super().get_config()
+
+
+@register
+class SimpleRNN(SingleCell):
+    """Fully connected recurrence: h' = activation(x kernel + bias + h recurrent_kernel).
+
+    Source: keras 3.15 ``layers/rnn/simple_rnn.py``. The mask passes through with ``return_sequences``.
+
+    Parameters
+    ----------
+    units : int
+        Size of the output and of the hidden state.
+    activation : str
+        Of the output, "tanh" by default.
+    use_bias : bool
+        Whether there is a bias.
+    **kwargs
+        Options of ``Recurrent``, initialisers of ``Cell``, ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layer = layers.SimpleRNN(3, return_sequences=True)
+    >>> layer(np.zeros((4, 2, 10), np.float32)).shape
+    (4, 2, 3)
+    >>> layer.count_params()
+    42
+    """
+
+    cell_class: ClassVar = SimpleRNNCell
+
+    def __init__(self, units: int, activation: Any = "tanh", use_bias: bool = True, **kwargs: Any) -> None:
+        super().__init__(units=units, activation=activation, use_bias=use_bias, **kwargs)
+
+
+@register
+class LSTM(SingleCell):
+    """Long short-term memory, gate blocks i, f, c, o.
+
+    Source: keras 3.15 ``layers/rnn/lstm.py``. The mask passes through with ``return_sequences``.
+
+    Parameters
+    ----------
+    units : int
+        Size of the output, the hidden state and the cell state.
+    activation, recurrent_activation : str
+        Of candidate and output, "tanh"; of the gates, "sigmoid".
+    use_bias : bool
+        Whether there is a bias.
+    **kwargs
+        Options of ``Recurrent``, initialisers of ``Cell``, ``unit_forget_bias``, ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> x = np.zeros((4, 7, 5), np.float32)
+    >>> output, hidden_state, cell_state = layers.LSTM(6, return_state=True)(x)
+    >>> output.shape, cell_state.shape
+    ((4, 6), (4, 6))
+    """
+
+    cell_class: ClassVar = LSTMCell
+
+    def __init__(
+        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            units=units, activation=activation, recurrent_activation=recurrent_activation, use_bias=use_bias,
+            **kwargs,
+        )  # fmt: skip
+
+
+@register
+class GRU(SingleCell):
+    """Gated recurrent unit, gate blocks z, r, h.
+
+    Source: keras 3.15 ``layers/rnn/gru.py``. The mask passes through with ``return_sequences``.
+
+    Parameters
+    ----------
+    units : int
+        Size of the output and of the hidden state.
+    activation, recurrent_activation : str
+        Of the candidate, "tanh"; of the gates, "sigmoid".
+    use_bias : bool
+        Whether there is a bias.
+    **kwargs
+        ``reset_after`` (see ``GRUCell``), options of ``Recurrent``, initialisers of ``Cell``,
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.GRU(6)(np.zeros((4, 7, 5), np.float32)).shape
+    (4, 6)
+    """
+
+    cell_class: ClassVar = GRUCell
+
+    def __init__(
+        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            units=units, activation=activation, recurrent_activation=recurrent_activation, use_bias=use_bias,
+            **kwargs,
+        )  # fmt: skip
+
+
+@register
+class RNN(Recurrent):
+    """A cell, or a stack of cells, swept over time.
+
+    Source: keras 3.15 ``layers/rnn/rnn.py``. The mask passes through with ``return_sequences``.
+
+    Parameters
+    ----------
+    cell : Cell, StackedRNNCells or list of Cell
+        What runs at each timestep.
+    **kwargs
+        Options of ``Recurrent``, ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layer = layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)])
+    >>> layer(np.zeros((2, 7, 5), np.float32)).shape
+    (2, 3)
+    """
+
+    def __init__(self, cell: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cell = StackedRNNCells(cell) if isinstance(cell, list | tuple) else cell
+        self._cells = cell_list("cell", cell)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return self._cells
+
+    @property
+    def tracked(self) -> dict[str, Any]:
+        return {"cell": self.cell}
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"cell": serialize_layer(self.cell)}

@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: MIT
+"""What Sequential and functional models share: weights, the plan, predict, summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled import tree
+from unrolled.layers.base import KerasTensor, Layer, Node
+from unrolled.lowering import CompiledPlan, Flow, Lowering
+from unrolled.models.summary import summary_text
+
+if TYPE_CHECKING:
+    from unrolled.spec import ModelFile
+
+# A prediction that would last longer than this shows a progress bar on a terminal (verbose="auto").
+PROGRESS_AFTER_SECONDS = 2.0
+# How long one step of the progress bar should last.
+PROGRESS_STEP_SECONDS = 0.25
+
+
+class Model(Layer):
+    """A model: layers between inputs and outputs, run as one plan.
+
+    ``Model(inputs, outputs)`` makes a functional model from symbolic tensors, as in Keras.
+
+    Attributes
+    ----------
+    source : ModelFile or None
+        The file that the model was loaded from: its format, the Keras version that wrote it.
+    """
+
+    config_class_name: ClassVar[str] = "Functional"
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is Model:
+            from unrolled.models.functional import Functional
+
+            return super().__new__(Functional)
+        return super().__new__(cls)
+
+    def __init__(self, *, name: str | None = None, trainable: bool = True, **kwargs: Any) -> None:
+        super().__init__(name=name, trainable=trainable, **kwargs)
+        self.source: ModelFile | None = None
+
+    # --------------------------------------------------------------- structure
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers in order."""
+        raise NotImplementedError
+
+    @property
+    def tracked(self) -> dict[str, Any]:
+        return {"layers": self.layers}
+
+    def summary_layers(self) -> list[Layer]:
+        """The rows of the summary."""
+        return self.layers
+
+    def graph_nodes(self) -> list[Node] | None:
+        """The calls of a functional model from inputs to outputs; None for a plain chain."""
+        return None
+
+    def input_tree(self) -> Any:
+        """Symbolic tensors of the inputs, in the structure that the model takes."""
+        raise NotImplementedError
+
+    def output_tree(self) -> Any:
+        """Tree of ``(shape, dtype)`` of the outputs, in the structure that the model gives."""
+        raise NotImplementedError
+
+    @property
+    def inputs(self) -> list[KerasTensor]:
+        """The symbolic inputs in flattened order."""
+        return list(tree.leaves(self.input_tree()))
+
+    @property
+    def input_shape(self) -> Any:
+        """``(batch, ...)`` with None where any size goes; a list or dict for several inputs."""
+        return tree.map_leaves(lambda tensor: tensor.shape, self.input_tree())
+
+    @property
+    def output_shape(self) -> Any:
+        """``(batch, ...)`` with None where the input decides; a list or dict for several outputs."""
+        return _map_described(lambda shape, dtype: shape, self.output_tree())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of this name, or at this index.
+
+        Raises
+        ------
+        ValueError
+            There is none; the message lists the names.
+        """
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"index {index}: the model has {len(self.layers)} layers")
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"no layer {name!r}; the layers are {[layer.name for layer in self.layers]}")
+
+    def describe_output(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.output_tree()
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return self.output_shape
+
+    def check_built(self) -> None:
+        """Raise ``ValueError`` unless the model knows its input shape and has weights."""
+        if not self.built:
+            raise ValueError(
+                f"model {self.name!r} has not been built: give its first layer an input_shape, start it "
+                "with Input(shape), or call build(input_shape)"
+            )
+
+    # ----------------------------------------------------------------- weights
+
+    def load_weights(self, path: str | PathLike[str]) -> None:
+        """Read weights from a weights-only or whole-model file of any Keras version into this model.
+
+        Parameters
+        ----------
+        path : path-like
+            ``.weights.h5``, ``.h5``, ``.keras`` or ``.weights.json``.
+
+        Raises
+        ------
+        ModelFileError
+            The file is broken, or its weights do not fit; nothing is changed then.
+        """
+        from unrolled.formats import read_weights
+
+        self.check_built()
+        read_weights(path).load_into(self)
+
+    def reset_state(self) -> None:
+        """Zero the states of all stateful layers."""
+        for layer in walk_layers(self):
+            if getattr(layer, "stateful", False) and not isinstance(layer, Model):
+                layer.reset_state()  # type: ignore[attr-defined]
+
+    # ----------------------------------------------------------------- running
+
+    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto") -> Any:
+        """Run the model on any number of rows.
+
+        Parameters
+        ----------
+        x : array_like, or list or dict of array_like
+            ``(batch, ...)`` as ``input_shape`` says; numbers of any dtype that converts safely.
+        batch_size : int, optional
+            Rows computed together at most. Never changes a result; chosen where absent. A stateful model
+            takes rows in batches of this size, states carried from batch to batch, as Keras does.
+        verbose : {"auto", 0, 1}
+            Whether a progress bar is shown (needs the extra ``cli``); "auto": on a terminal, when it lasts.
+
+        Returns
+        -------
+        ndarray of float32, or a list or dict of them
+            Freshly allocated, ``(batch, ...)``.
+
+        Raises
+        ------
+        ValueError
+            An input does not have the expected shape, or holds what cannot be converted.
+
+        Examples
+        --------
+        >>> import numpy as np, unrolled
+        >>> model = unrolled.Sequential([unrolled.layers.SimpleRNN(3, input_shape=(2, 10))])
+        >>> model.predict(np.zeros((5, 2, 10))).shape
+        (5, 3)
+        """
+        self.check_built()
+        arrays = self._check_inputs(x)
+        if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
+            raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}")
+        compiled, structure = self._compiled(arrays)
+        rows = arrays[0].shape[0]
+        if compiled.is_stateful:
+            step = batch_size or self.inputs[0].shape[0] or rows
+            flat = _concatenate(
+                [compiled.run([a[i : i + step] for a in arrays]) for i in range(0, rows, step or 1)]
+            )
+            if not flat:
+                flat = compiled.run(arrays)
+        elif verbose in (1, True) or (verbose == "auto" and _on_terminal()):
+            flat = _run_with_progress(compiled, arrays, batch_size or 0, always=verbose != "auto")
+        else:
+            flat = compiled.run(arrays, batch_size or 0)
+        return tree.unflatten(structure, iter(flat))
+
+    def _call_on_arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kwargs = {key: value for key, value in kwargs.items() if value is not None}
+        self.check_training(kwargs.pop("training", None))
+        if not self.built:
+            self.ensure_built(tree.map_leaves(np.shape, args[0]))
+        if kwargs or len(args) != 1:
+            return super()._call_on_arrays(args, kwargs)
+        arrays = self._check_inputs(args[0])
+        compiled, structure = self._compiled(arrays)
+        flat = compiled.run(arrays)
+        return flat[0] if isinstance(structure, int) else tree.unflatten(structure, iter(flat))
+
+    def check_training(self, training: Any) -> None:
+        for layer in self.layers:
+            layer.check_training(training)
+
+    def _compiled(self, arrays: Sequence[NDArray[Any]]) -> tuple[CompiledPlan, Any]:
+        key = tuple(array.dtype.char for array in arrays)
+        cached = self._plans.get(key)
+        if cached is None:
+            cached = self.compile_plan([str(array.dtype) for array in arrays])
+            self._plans.put(key, cached)
+        result: tuple[CompiledPlan, Any] = cached
+        return result
+
+    def compile_plan(self, dtypes: Sequence[str]) -> tuple[CompiledPlan, Any]:
+        """Lower the model for inputs of ``dtypes``; the plan, and the structure of its outputs as indices."""
+        lowering = Lowering(self._plans)
+        flows = [
+            Flow(lowering.ops.input(dtype, tensor.ndim), tensor.shape, dtype)
+            for tensor, dtype in zip(self.inputs, dtypes, strict=True)
+        ]
+        result = self.lower(lowering, tree.unflatten(self.input_tree(), iter(flows)))
+        flat = list(tree.leaves(result))
+        structure = tree.unflatten(result, iter(range(len(flat))))
+        return lowering.finish([flow.value for flow in flat]), structure
+
+    def _check_inputs(self, x: Any) -> list[NDArray[Any]]:
+        """The inputs in flattened order, checked against the model and in the dtypes that its plan takes."""
+        expected = self.inputs
+        if len(expected) == 1 and not isinstance(x, dict):
+            values = [
+                x[0]
+                if isinstance(x, list | tuple) and len(x) == 1 and np.ndim(x[0]) == expected[0].ndim
+                else x
+            ]
+        else:
+            values = self._match_structure(x)
+        arrays = [self._as_input(tensor, value) for tensor, value in zip(expected, values, strict=True)]
+        if len({array.shape[0] for array in arrays}) > 1:
+            raise ValueError(
+                f"model {self.name!r}: inputs have different batch sizes {[array.shape[0] for array in arrays]}"
+            )
+        return arrays
+
+    def _match_structure(self, x: Any) -> list[Any]:
+        expected = self.inputs
+        structure = self.input_tree()
+        names = [tensor.name for tensor in expected]
+        if isinstance(x, dict):
+            keys = list(tree.leaves(_paths(structure))) if isinstance(structure, dict) else names
+            missing = [key for key in keys if key not in x]
+            if missing or len(x) != len(keys):
+                raise ValueError(f"model {self.name!r}: expected a dict with keys {keys}, got {list(x)}")
+            return [x[key] for key in keys]
+        if isinstance(structure, dict) or not isinstance(x, list | tuple):
+            raise ValueError(
+                f"model {self.name!r}: expected {len(expected)} inputs {names} as a "
+                f"{'dict' if isinstance(structure, dict) else 'list'}, got {type(x).__name__}"
+            )
+        flat = list(tree.leaves(x)) if all(hasattr(leaf, "shape") for leaf in tree.leaves(x)) else list(x)
+        if len(flat) != len(expected):
+            raise ValueError(f"model {self.name!r}: expected {len(expected)} inputs {names}, got {len(flat)}")
+        return flat
+
+    def _as_input(self, tensor: KerasTensor, value: Any) -> NDArray[Any]:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(
+                f"model {self.name!r}, input {tensor.name!r}: expected numbers of shape {tensor.shape}, "
+                f"got dtype {array.dtype}"
+            )
+        fits = array.ndim == tensor.ndim and all(
+            want is None or want == got for want, got in zip(tensor.shape[1:], array.shape[1:], strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"model {self.name!r}, input {tensor.name!r}: expected shape {tensor.shape}, got {array.shape}"
+            )
+        return convert_input(array, self.input_dtype(tensor, array), tensor.name)
+
+    def input_dtype(self, tensor: KerasTensor, array: NDArray[Any]) -> str:
+        """The dtype in which ``array`` enters the plan."""
+        return tensor.dtype
+
+    # ----------------------------------------------------------------- summary
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        *,
+        print_fn: Any = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+    ) -> None:
+        """Print the table that Keras 3 prints.
+
+        Parameters
+        ----------
+        line_length : int, optional
+            Characters a line; what fits the terminal, at most Keras's default, where absent.
+        print_fn : callable, optional
+            Called once with the whole text instead of printing it.
+        expand_nested, show_trainable : bool
+            As in Keras.
+
+        Raises
+        ------
+        ValueError
+            ``line_length`` is too small for the columns.
+        """
+        text = summary_text(
+            self, line_length=line_length, expand_nested=expand_nested, show_trainable=show_trainable
+        )
+        if print_fn is None:
+            print(text, end="")
+        else:
+            print_fn(text)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def walk_layers(layer: Layer) -> Iterator[Layer]:
+    """A layer and everything inside it, once each."""
+    seen: set[int] = set()
+    pending = [layer]
+    while pending:
+        current = pending.pop(0)
+        if id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            pending += current.sublayers()
+
+
+def convert_input(array: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:
+    """``array`` as C-contiguous ``dtype``; floats become integers only where nothing is lost.
+
+    Raises
+    ------
+    ValueError
+        A float that is no integer, or an integer out of range, for an integer input.
+    """
+    if str(array.dtype) == dtype:
+        return np.ascontiguousarray(array)
+    if dtype == "int32":
+        converted = array.astype(np.int32)
+        if not np.array_equal(converted, array):
+            raise ValueError(f"input {name!r}: expected int32 values, got {array.dtype} values that are none")
+        return converted
+    if dtype == "bool" and array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
+        raise ValueError(f"input {name!r}: expected bool values, got {array.dtype} values other than 0 and 1")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _map_described(function: Any, described: Any) -> Any:
+    if isinstance(described, list):
+        return [_map_described(function, item) for item in described]
+    if isinstance(described, dict):
+        return {key: _map_described(function, described[key]) for key in described}
+    return function(*described)
+
+
+def _paths(structure: dict[str, Any]) -> dict[str, str]:
+    return {key: key for key in structure}
+
+
+def _on_terminal() -> bool:
+    import sys
+
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _concatenate(parts: list[list[NDArray[Any]]]) -> list[NDArray[Any]]:
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def _run_with_progress(
+    compiled: CompiledPlan, arrays: list[NDArray[Any]], max_rows: int, *, always: bool
+) -> list[NDArray[Any]]:
+    """Run in pieces, with a bar once it is clear that the rest will last."""
+    rows = arrays[0].shape[0]
+    piece = min(rows, max(max_rows, 64))
+    started = time.perf_counter()
+    parts = [compiled.run([array[:piece] for array in arrays], max_rows)]
+    seconds_per_row = (time.perf_counter() - started) / max(piece, 1)
+    remaining = (rows - piece) * seconds_per_row
+    if rows <= piece:
+        return parts[0]
+    if not always and remaining < PROGRESS_AFTER_SECONDS:
+        parts.append(compiled.run([array[piece:] for array in arrays], max_rows))
+        return _concatenate(parts)
+    step = max(piece, int(PROGRESS_STEP_SECONDS / max(seconds_per_row, 1e-9)))
+    for start in _progress(range(piece, rows, step), rows, step):
+        parts.append(compiled.run([array[start : start + step] for array in arrays], max_rows))
+    return _concatenate(parts)
+
+
+def _progress(starts: range, rows: int, step: int) -> Iterator[int]:
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    except ImportError:
+        yield from starts
+        return
+    columns = ("predict", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("predict", total=rows, completed=starts.start)
+        for start in starts:
+            yield start
+            progress.update(task, completed=min(start + step, rows))

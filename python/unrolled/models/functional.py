@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""Functional models: a graph of layer calls between symbolic inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from unrolled import tree
+from unrolled.layers.base import KerasTensor, Layer, Node
+from unrolled.layers.core import Embedding, InputLayer
+from unrolled.layers.registry import serialize_layer
+from unrolled.layers.wrappers import TimeDistributed
+from unrolled.lowering import Flow, Lowering
+from unrolled.models.base import Model
+
+
+class Functional(Model):
+    """A graph of layers; make it with ``Model(inputs, outputs)``.
+
+    Parameters
+    ----------
+    inputs, outputs : KerasTensor, or a list or dict of them
+        Where the graph starts and ends.
+    name : str, optional
+        Keras's automatic name where absent.
+    layers : sequence of Layer, optional
+        The order of ``layers``, as a file gives it; Keras's order by depth where absent.
+
+    Raises
+    ------
+    ValueError
+        An output does not depend on the inputs alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import Input, Model, layers
+    >>> x = Input((7, 3))
+    >>> y = layers.Concatenate()([layers.LSTM(4)(x), layers.GRU(2)(x)])
+    >>> Model(x, y).predict(np.zeros((5, 7, 3))).shape
+    (5, 6)
+    """
+
+    def __init__(
+        self,
+        inputs: Any = None,
+        outputs: Any = None,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        layers: Sequence[Layer] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable, **kwargs)
+        for what, structure in (("inputs", inputs), ("outputs", outputs)):
+            for leaf in tree.leaves(structure):
+                if not isinstance(leaf, KerasTensor):
+                    raise ValueError(f"model {self.name!r}: {what} must be symbolic tensors, got {leaf!r}")
+        self._input_tree = inputs
+        self._output_tensors = outputs
+        self._nodes = sort_nodes(inputs, outputs, self.name)
+        self._layers = list(layers) if layers is not None else _by_depth(self._nodes, self.inputs)
+        names = [layer.name for layer in self._layers]
+        for layer_name in names:
+            if names.count(layer_name) > 1:
+                raise ValueError(f"model {self.name!r}: two layers are named {layer_name!r}")
+        self.built = True
+
+    @property
+    def class_name(self) -> str:
+        return "Functional"
+
+    @property
+    def layers(self) -> list[Layer]:
+        return list(self._layers)
+
+    @property
+    def outputs(self) -> list[KerasTensor]:
+        """The symbolic outputs in flattened order."""
+        return list(tree.leaves(self._output_tensors))
+
+    def graph_nodes(self) -> list[Node] | None:
+        return list(self._nodes)
+
+    def input_tree(self) -> Any:
+        return self._input_tree
+
+    def output_tree(self) -> Any:
+        return tree.map_leaves(lambda tensor: (tensor.shape, tensor.dtype), self._output_tensors)
+
+    def input_dtype(self, tensor: KerasTensor, array: NDArray[Any]) -> str:
+        # As Sequential.input_dtype: ids that only embeddings read stay integers.
+        readers = [node.layer for node in self._nodes if any(parent is tensor for parent in node.parents)]
+        while any(isinstance(reader, TimeDistributed) for reader in readers):
+            readers = [reader.layer if isinstance(reader, TimeDistributed) else reader for reader in readers]
+        if array.dtype.kind in "iu" and readers and all(isinstance(reader, Embedding) for reader in readers):
+            return "int32"
+        return tensor.dtype
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing to do: a functional model is built from its inputs."""
+
+    def ensure_built(self, input_shape: Any) -> None:
+        """Nothing to do: a functional model is built from its inputs."""
+
+    def lower(self, plan: Lowering, x: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            raise TypeError(f"model {self.name!r}: unknown arguments {sorted(kwargs)}")
+        given = [leaf for leaf in tree.leaves(x) if isinstance(leaf, Flow)]
+        if len(given) != len(self.inputs):
+            raise ValueError(f"model {self.name!r}: expected {len(self.inputs)} inputs, got {len(given)}")
+        flows: dict[int, Flow] = {id(tensor): flow for tensor, flow in zip(self.inputs, given, strict=True)}
+
+        def value(leaf: Any) -> Any:
+            return flows[id(leaf)] if isinstance(leaf, KerasTensor) else leaf
+
+        for node in self._nodes:
+            if all(id(tensor) in flows for tensor in tree.leaves(node.outputs)):
+                continue  # an input
+            args, call_kwargs = tree.map_leaves(value, [list(node.args), node.kwargs])
+            result = node.layer.lower_call(plan, tuple(args), call_kwargs)
+            for tensor, flow in zip(tree.leaves(node.outputs), tree.leaves(result), strict=True):
+                flows[id(tensor)] = flow
+        return tree.map_leaves(value, self._output_tensors)
+
+    def get_config(self) -> dict[str, Any]:
+        nodes = {
+            id(node): number for layer in self._layers for number, node in enumerate(self._own_nodes(layer))
+        }
+
+        def reference(tensor: KerasTensor) -> list[Any]:
+            assert tensor.node is not None
+            return [tensor.node.layer.name, nodes[id(tensor.node)], tensor.index]
+
+        def argument(leaf: Any) -> Any:
+            if isinstance(leaf, KerasTensor):
+                config = {"shape": leaf.shape, "dtype": leaf.dtype, "keras_history": reference(leaf)}
+                return {"class_name": "__keras_tensor__", "config": config}
+            return leaf
+
+        layers = []
+        for layer in self._layers:
+            calls = [] if isinstance(layer, InputLayer) else self._own_nodes(layer)
+            layers.append(
+                serialize_layer(layer)
+                | {
+                    "name": layer.name,
+                    "inbound_nodes": [
+                        {
+                            "args": tree.map_leaves(argument, list(node.args)),
+                            "kwargs": tree.map_leaves(argument, node.kwargs),
+                        }
+                        for node in calls
+                    ],
+                }
+            )
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "layers": layers,
+            "input_layers": tree.map_leaves(reference, self._input_tree),
+            "output_layers": tree.map_leaves(reference, self._output_tensors),
+        }
+
+    def _own_nodes(self, layer: Layer) -> list[Node]:
+        own = {id(node) for node in self._nodes}
+        return [node for node in layer.nodes if id(node) in own]
+
+
+def sort_nodes(inputs: Any, outputs: Any, name: str) -> list[Node]:
+    """The calls that ``outputs`` need, every one after those that it depends on.
+
+    Raises
+    ------
+    ValueError
+        An output depends on a tensor that is not among ``inputs``.
+    """
+    given = {id(tensor) for tensor in tree.leaves(inputs)}
+    order: list[Node] = [tensor.node for tensor in tree.leaves(inputs) if tensor.node is not None]
+    done = {id(node) for node in order}
+    # An explicit stack: a chain of thousands of layers must not exhaust Python's.
+    stack: list[tuple[Node | None, bool]] = [(tensor.node, False) for tensor in tree.leaves(outputs)]
+    stack.reverse()
+    while stack:
+        node, ready = stack.pop()
+        if node is None or id(node) in done:
+            continue
+        if ready:
+            done.add(id(node))
+            order.append(node)
+            continue
+        if not node.parents:
+            raise ValueError(
+                f"model {name!r}: an output needs the input {node.layer.name!r}, which is not given"
+            )
+        stack.append((node, True))
+        stack += [(parent.node, False) for parent in reversed(node.parents) if id(parent) not in given]
+    return order
+
+
+def _by_depth(nodes: Sequence[Node], inputs: Sequence[KerasTensor]) -> list[Layer]:
+    """Layers from the inputs on by depth, as Keras orders them (keras 3.15 ``ops/function.py``, map_graph)."""
+    node_depth: dict[int, int] = {}
+    layer_depth: dict[int, int] = {}
+    for node in reversed(nodes):
+        depth = max(node_depth.get(id(node), 0), layer_depth.get(id(node.layer), 0))
+        node_depth[id(node)] = layer_depth[id(node.layer)] = depth
+        for parent in node.parents:
+            if parent.node is not None:
+                key = id(parent.node)
+                node_depth[key] = max(node_depth.get(key, 0), depth + 1)
+    for tensor in inputs:
+        assert tensor.node is not None
+        layer_depth[id(tensor.node.layer)] = max(layer_depth.values(), default=0)
+    first_seen: dict[int, Layer] = {}
+    for node in nodes:
+        first_seen.setdefault(id(node.layer), node.layer)
+    return sorted(first_seen.values(), key=lambda layer: -layer_depth[id(layer)])

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""From a model file to a model: build every layer, list every problem, then fill the weights."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+from unrolled import tree
+from unrolled.errors import ModelFileError, Problem, UnsupportedModelError, printable
+from unrolled.layers import registry
+from unrolled.layers.base import KerasTensor, Layer
+from unrolled.layers.core import InputLayer
+from unrolled.models.base import Model
+from unrolled.models.functional import Functional
+from unrolled.models.sequential import Sequential
+from unrolled.semantics import Semantics
+from unrolled.spec import LayerSpec, ModelFile, ModelSpec, TensorReference
+
+
+def load_model(path: str | PathLike[str], weights: str | PathLike[str] | None = None) -> Model:
+    """Load a model that Keras saved; nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.keras`` (zip or unzipped folder), a whole model in ``.h5``/``.hdf5``, or an architecture in
+        ``.json``; of Keras 1, 2, 3 and tf.keras.
+    weights : path-like, optional
+        The weights-only file that belongs to a ``.json``.
+
+    Returns
+    -------
+    Model
+        With the numbers of the Keras version that wrote the file.
+
+    Raises
+    ------
+    UnsupportedModelError
+        The model needs something unsupported; ``problems`` lists everything.
+    ModelFileError
+        The file is broken; the message says which part.
+    FileNotFoundError
+        There is no such file.
+    """
+    from unrolled.formats import read_model
+
+    return build_from_file(read_model(path, weights))
+
+
+def build_from_file(file: ModelFile) -> Model:
+    """The model that ``file`` describes, weights filled.
+
+    Raises
+    ------
+    UnsupportedModelError, ModelFileError
+        As ``load_model``.
+    """
+    problems: list[Problem] = []
+    model = build_model(file.spec, file.semantics, problems)
+    if problems or model is None:
+        raise UnsupportedModelError(problems)
+    model.source = file
+    if not model.built:
+        raise ModelFileError(
+            "the file says neither the input shape of the model nor that of its first layer, "
+            "so that its weights cannot be checked"
+        )
+    if file.weights is not None:
+        file.weights.load_into(model)
+    return model
+
+
+def build_model(spec: ModelSpec, semantics: Semantics, problems: list[Problem]) -> Model | None:
+    """The layers and graph of ``spec`` with fresh weights; None, and ``problems``, where unsupported."""
+    layers = [registry.build_layer(layer, semantics, problems) for layer in spec.layers]
+    built = [layer for layer in layers if layer is not None]
+    if len(built) < len(layers):
+        return None
+    try:
+        model = _sequential(spec, built) if spec.kind == "Sequential" else _functional(spec, built)
+    except UnsupportedModelError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        raise ModelFileError(
+            f"model {printable(spec.name)!r}: its layers do not fit together: {error}"
+        ) from error
+    model.semantics = semantics
+    return model
+
+
+def _sequential(spec: ModelSpec, layers: list[Layer]) -> Model:
+    model = Sequential(layers, name=spec.name)
+    if not model.built and spec.build_input_shape is not None:
+        model.build(spec.build_input_shape)
+    return model
+
+
+def _functional(spec: ModelSpec, layers: list[Layer]) -> Model:
+    """Repeat the file's calls on symbolic tensors, each as soon as what it takes is there."""
+    tensors: dict[tuple[str, int], list[KerasTensor]] = {}
+    pending: list[tuple[LayerSpec, Layer, int]] = []
+    for layer_spec, layer in zip(spec.layers, layers, strict=True):
+        if isinstance(layer, InputLayer):
+            tensors[layer_spec.name, 0] = list(tree.leaves(layer.nodes[0].outputs))
+        pending += [(layer_spec, layer, number) for number in range(len(layer_spec.nodes))]
+
+    def tensor(leaf: Any) -> Any:
+        if not isinstance(leaf, TensorReference):
+            return leaf
+        return tensors[leaf.layer, leaf.node][leaf.index]
+
+    def is_ready(layer_spec: LayerSpec, number: int) -> bool:
+        if number and (layer_spec.name, number - 1) not in tensors:
+            return False  # calls of a shared layer are numbered in order
+        node = layer_spec.nodes[number]
+        return all(
+            (leaf.layer, leaf.node) in tensors
+            for leaf in tree.leaves([list(node.args), node.kwargs])
+            if isinstance(leaf, TensorReference)
+        )
+
+    while pending:
+        waiting = []
+        for layer_spec, layer, number in pending:
+            if not is_ready(layer_spec, number):
+                waiting.append((layer_spec, layer, number))
+                continue
+            node = layer_spec.nodes[number]
+            args, kwargs = tree.map_leaves(tensor, [list(node.args), node.kwargs])
+            tensors[layer_spec.name, number] = list(tree.leaves(layer(*args, **kwargs)))
+        if len(waiting) == len(pending):
+            names = sorted({printable(layer_spec.name) for layer_spec, _, _ in waiting})
+            raise ValueError(
+                f"calls of the layers {names[:10]} need tensors that nothing produces, or form a cycle"
+            )
+        pending = waiting
+    inputs, outputs = tree.map_leaves(tensor, [spec.inputs, spec.outputs])
+    return Functional(inputs, outputs, name=spec.name, layers=layers)
+
+
+def _nested_model(
+    spec: LayerSpec, model: ModelSpec, semantics: Semantics, problems: list[Problem]
+) -> Layer | None:
+    return build_model(model, semantics, problems)
+
+
+registry.set_model_builder(_nested_model)

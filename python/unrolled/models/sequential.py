@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""Sequential: a chain of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from unrolled.layers.base import KerasTensor, Layer, is_shape
+from unrolled.layers.core import Embedding, Input, InputLayer
+from unrolled.layers.registry import serialize_layer
+from unrolled.layers.wrappers import TimeDistributed
+from unrolled.lowering import Lowering
+from unrolled.models.base import Model
+
+
+class Sequential(Model):
+    """A chain of layers, each fed by the one before.
+
+    Parameters
+    ----------
+    layers : sequence of Layer, optional
+        Added one by one. The first may be ``Input(shape)``, or declare its ``input_shape``.
+    name : str, optional
+        Keras's automatic name where absent.
+
+    Raises
+    ------
+    TypeError
+        Something that is no layer is added.
+    ValueError
+        A layer does not fit the shape that reaches it.
+
+    Examples
+    --------
+    >>> from unrolled import Sequential, layers
+    >>> model = Sequential()
+    >>> model.add(layers.SimpleRNN(3, input_shape=(2, 10)))
+    >>> model.count_params()
+    42
+    """
+
+    config_class_name: ClassVar[str] = "Sequential"
+
+    def __init__(
+        self,
+        layers: Sequence[Layer] | None = None,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable, **kwargs)
+        self._layers: list[Layer] = []
+        self._input: KerasTensor | None = None
+        self._output: Any = None
+        for layer in layers or ():
+            self.add(layer)
+
+    @property
+    def layers(self) -> list[Layer]:
+        return list(self._layers)
+
+    def add(self, layer: Layer | KerasTensor) -> None:
+        """Append a layer; ``Input(shape)`` or an ``InputLayer`` only as the first."""
+        if isinstance(layer, KerasTensor) and layer.node is not None:
+            layer = layer.node.layer
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Sequential.add: expected a layer, got {type(layer).__name__}")
+        if isinstance(layer, InputLayer):
+            if self._layers or self._input is not None:
+                raise ValueError(f"Sequential {self.name!r}: an Input can only come first")
+            self._input = layer.nodes[0].outputs
+            self._output = (self._input.shape, self._input.dtype)
+            return
+        if any(layer.name == other.name for other in self._layers):
+            raise ValueError(f"Sequential {self.name!r}: there is already a layer named {layer.name!r}")
+        if not self._layers and self._input is None:
+            self._declare_input(layer)
+        self._layers.append(layer)
+        if self._input is not None:
+            self._extend(layer)
+            self.built = True
+        self._plans.invalidate()
+
+    def pop(self) -> Layer:
+        """Remove the last layer and return it."""
+        if not self._layers:
+            raise TypeError(f"Sequential {self.name!r} has no layers")
+        removed = self._layers.pop()
+        self._rebuild()
+        return removed
+
+    def build(self, input_shape: Any = None) -> None:
+        """Fix the input shape ``(batch, ...)`` and create the weights."""
+        if self._input is None:
+            if not is_shape(input_shape):
+                raise ValueError(f"Sequential {self.name!r}: expected one shape, got {input_shape!r}")
+            self._input = Input(batch_shape=(None, *input_shape[1:]))
+        self._rebuild()
+
+    def _declare_input(self, first: Layer) -> None:
+        if isinstance(first, Model) and first.built:
+            shape, dtype = first.inputs[0].shape, first.inputs[0].dtype
+        elif first.declared_input_shape is not None:
+            shape, dtype = first.declared_input_shape, "float32"
+        else:
+            return
+        self._input = Input(batch_shape=shape, dtype=dtype)
+        self._output = (self._input.shape, self._input.dtype)
+
+    def _rebuild(self) -> None:
+        self._plans.invalidate()
+        if self._input is None:
+            return
+        self._output = (self._input.shape, self._input.dtype)
+        for layer in self._layers:
+            self._extend(layer)
+        self.built = True
+
+    def _extend(self, layer: Layer) -> None:
+        if isinstance(self._output, list | dict):
+            raise ValueError(
+                f"Sequential {self.name!r}: the layer before {layer.name!r} has several outputs; "
+                "only the last layer of a Sequential may"
+            )
+        shape, dtype = self._output
+        layer.ensure_built(shape)
+        result = layer.describe_output((KerasTensor(shape, dtype),), {})
+        self._output = result[0] if isinstance(result, list) and len(result) == 1 else result
+        layer.output_shape_in_chain = (
+            [item[0] for item in self._output] if isinstance(self._output, list) else self._output[0]
+        )
+
+    def ensure_built(self, input_shape: Any) -> None:
+        if not self.built:
+            self.build(input_shape)
+
+    def input_tree(self) -> Any:
+        self.check_built()
+        return self._input
+
+    def output_tree(self) -> Any:
+        self.check_built()
+        return self._output
+
+    def describe_output(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        described: Any = (args[0].shape, args[0].dtype)
+        for layer in self._layers:
+            described = layer.describe_output((KerasTensor(*described),), {})
+        return described
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        described = self.describe_output((KerasTensor(input_shape),), {})
+        return [item[0] for item in described] if isinstance(described, list) else described[0]
+
+    def input_dtype(self, tensor: KerasTensor, array: NDArray[Any]) -> str:
+        # Integer ids go to an embedding as they are: float32 cannot hold every id above 2**24.
+        first = self._layers[0] if self._layers else None
+        while isinstance(first, TimeDistributed):
+            first = first.layer
+        if isinstance(first, Embedding) and array.dtype.kind in "iu":
+            return "int32"
+        return tensor.dtype
+
+    def lower(self, plan: Lowering, x: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            raise TypeError(f"Sequential {self.name!r}: unknown arguments {sorted(kwargs)}")
+        for layer in self._layers:
+            x = layer.lower_call(plan, (x,), {})
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        layers = [serialize_layer(layer) for layer in self._layers]
+        if self._input is not None and self._input.node is not None:
+            layers.insert(0, serialize_layer(self._input.node.layer))
+        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype, "layers": layers}
+        if self._input is not None:
+            config["build_input_shape"] = self._input.shape
+        return config
