@@ -450,7 +450,10 @@ class Layer:
             self._plans.put(key, cached)
         plan, outputs, masks = cached
         results = plan.run(arrays)
-        pick = lambda slot: None if slot is None else results[slot]
+
+        def pick(slot: int | None) -> Any:
+            return None if slot is None else results[slot]
+
         return tree.map_leaves(pick, outputs), tree.map_leaves(pick, masks)
 
     def _lower_alone(self, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool) -> Any:

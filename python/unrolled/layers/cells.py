@@ -113,7 +113,8 @@ class Cell(Layer):
         zero_output_for_mask: bool,
     ) -> _core.Direction:
         """This cell swept over time, for ``plan.ops.recurrent``."""
-        assert self.kernel is not None and self.recurrent_kernel is not None
+        assert self.kernel is not None
+        assert self.recurrent_kernel is not None
         return _core.Direction(
             cell=self.core_name,
             kernel=plan.packed(self.kernel),
