@@ -14,30 +14,30 @@ namespace unrolled::kernels {
 // alpha, beta, gamma are parameters of the kinds that name them.
 enum class ActivationKind : std::int32_t {
   kLinear,
-  kRelu,           // max_value alpha (infinity: none), negative_slope beta, threshold gamma
+  kRelu,  // max_value alpha (infinity: none), negative_slope beta, threshold gamma
   kSigmoid,
-  kHardSigmoid,    // clip(alpha * x + beta, 0, 1): 1/6 and 1/2 in Keras 3, 0.2 and 0.5 before
+  kHardSigmoid,  // clip(alpha * x + beta, 0, 1): 1/6 and 1/2 in Keras 3, 0.2 and 0.5 before
   kTanh,
   kSoftplus,
   kSoftsign,
-  kElu,            // alpha
+  kElu,  // alpha
   kSelu,
-  kGelu,           // x/2 (1 + erf(x / sqrt 2))
-  kGeluTanh,       // the tanh approximation
+  kGelu,      // x/2 (1 + erf(x / sqrt 2))
+  kGeluTanh,  // the tanh approximation
   kSilu,
   kExponential,
   kMish,
-  kHardSilu,       // x * clip(x/6 + 1/2, 0, 1)
-  kCelu,           // alpha
-  kSquareplus,     // (x + sqrt(x^2 + alpha)) / 2
+  kHardSilu,    // x * clip(x/6 + 1/2, 0, 1)
+  kCelu,        // alpha
+  kSquareplus,  // (x + sqrt(x^2 + alpha)) / 2
   kHardTanh,
   kTanhShrink,
-  kSoftShrink,     // threshold alpha
-  kHardShrink,     // threshold alpha
+  kSoftShrink,  // threshold alpha
+  kHardShrink,  // threshold alpha
   kSparsePlus,
   kSparseSigmoid,
   kLogSigmoid,
-  kThreshold,      // x > alpha ? x : beta
+  kThreshold,        // x > alpha ? x : beta
   kThresholdedRelu,  // x > alpha ? x : 0 (Keras 2 layer)
 };
 

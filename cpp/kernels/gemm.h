@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+// Packed matrices, the one product kernel, and Dense. Included by the per-ISA kernel files only.
+//
+// The rule that fixes every bit: a result starts at its bias (or at what an earlier product left) and adds
+// the products of kChunk consecutive k at a time; each chunk is summed from zero by fma with k ascending.
+// Lanes run along columns only. So a row's result depends on nothing but that row, however rows, columns and
+// threads are arranged.
+#pragma once
+
+#include "kernels/activations.h"
+
+namespace unrolled::kernels::UNROLLED_ISA_NAME {
+namespace {
+
+// One long chain of rounding errors would exceed the accuracy promise for deep sums; each chunk costs one
+// more addition per result.
+#ifndef UNROLLED_CHUNK
+#define UNROLLED_CHUNK 64
+#endif
+inline constexpr Index kChunk = UNROLLED_CHUNK;
+
+inline constexpr Index kAlignedFloats = 16;  // one cache line
+
+UNROLLED_INLINE constexpr Index ceil_divide(Index a, Index b) { return (a + b - 1) / b; }
+UNROLLED_INLINE constexpr Index round_up(Index a, Index b) { return ceil_divide(a, b) * b; }
+UNROLLED_INLINE constexpr Index smaller(Index a, Index b) { return a < b ? a : b; }
+
+// Vectors side by side in one panel: what the registers allow beside a tile of several rows. Dense,
+// SimpleRNN, LSTM use kWide; GRU, with its three gates, 3.
+inline constexpr int kWide = kRegisters == 32 ? 4 : 2;
+// Rows of a tile, so that accumulators, weights and one broadcast value fit.
+template <int S>
+inline constexpr int kTileRows = kRegisters == 32 ? (S == 3 ? 8 : 6) : (S == 3 ? 4 : 6);
+inline constexpr int kMaxTileRows = 8;
+
+// Columns are grouped in vectors of kLanes; `vectors` of them, S to a panel, packed [panel][k][S][kLanes].
+// The last panel holds the vectors that remain. So vector v of panel p starts at (p * S) * depth * kLanes.
+template <int S>
+struct PackedMatrix {
+  const float* data;
+  Index depth;
+  Index vectors;
+
+  UNROLLED_INLINE const float* panel(Index first_vector) const {
+    return data + first_vector * depth * kLanes;
+  }
+};
+
+inline Index packed_floats(Index depth, Index vectors) {
+  return round_up(depth * vectors * kLanes, kAlignedFloats);
+}
+
+// tile[m][v][lane] = init[m][v][lane] + sum_k a[m][k] w[k][v][lane] for M rows and P adjacent panels of S
+// vectors. init may be the tile itself.
+template <int M, int S, int P>
+UNROLLED_INLINE void multiply_tile(const float* w, Index depth, const float* a, Index a_stride,
+                                   const float* init, Index init_stride, float* tile, Index tile_stride) {
+  constexpr int kColumns = P * S;
+  const Index panel_floats = depth * S * kLanes;
+  if (depth == 0 && init != tile) {
+    for (int m = 0; m < M; ++m) {
+      for (int v = 0; v < kColumns; ++v) {
+        Vector::load(init + m * init_stride + v * kLanes).store(tile + m * tile_stride + v * kLanes);
+      }
+    }
+  }
+  for (Index begin = 0; begin < depth; begin += kChunk) {
+    const Index end = smaller(begin + kChunk, depth);
+    Vector sum[M][kColumns];
+    for (int m = 0; m < M; ++m) {
+      for (int v = 0; v < kColumns; ++v) sum[m][v] = Vector::zero();
+    }
+    for (Index k = begin; k < end; ++k) {
+      Vector weight[kColumns];
+      for (int v = 0; v < kColumns; ++v) {
+        weight[v] = Vector::load(w + (v / S) * panel_floats + (k * S + v % S) * kLanes);
+      }
+      for (int m = 0; m < M; ++m) {
+        const Vector value = Vector::all(a[m * a_stride + k]);
+        for (int v = 0; v < kColumns; ++v) sum[m][v] = fma(value, weight[v], sum[m][v]);
+      }
+    }
+    for (int m = 0; m < M; ++m) {
+      for (int v = 0; v < kColumns; ++v) {
+        (Vector::load(init + m * init_stride + v * kLanes) + sum[m][v])
+            .store(tile + m * tile_stride + v * kLanes);
+      }
+    }
+    init = tile;
+    init_stride = tile_stride;
+  }
+}
+
+// The operands of one product of `rows` rows (at most kTileRows<S>) with vectors first .. last of a matrix;
+// `first` is the beginning of a panel. init and tile point at the column of vector `first`.
+struct Product {
+  const float* a;
+  Index a_stride;
+  Index rows;
+  const float* init;
+  Index init_stride;
+  float* tile;
+  Index tile_stride;
+};
+
+template <int M, int S, int P>
+UNROLLED_NO_INLINE void multiply_panels(const float* w, Index depth, const Product& p, Index offset) {
+  multiply_tile<M, S, P>(w, depth, p.a, p.a_stride, p.init + offset, p.init_stride, p.tile + offset,
+                         p.tile_stride);
+}
+
+template <int S>
+UNROLLED_INLINE void multiply_panel(const float* w, Index depth, const Product& p, Index offset) {
+  switch (p.rows) {
+    case 1:
+      return multiply_panels<1, S, 1>(w, depth, p, offset);
+    case 2:
+      return multiply_panels<2, S, 1>(w, depth, p, offset);
+    case 3:
+      return multiply_panels<3, S, 1>(w, depth, p, offset);
+    case 4:
+      return multiply_panels<4, S, 1>(w, depth, p, offset);
+    default:
+      break;
+  }
+  if constexpr (kTileRows<S> >= 6) {
+    if (p.rows == 5) return multiply_panels<5, S, 1>(w, depth, p, offset);
+    if (p.rows == 6) return multiply_panels<6, S, 1>(w, depth, p, offset);
+  }
+  if constexpr (kTileRows<S> >= 8) {
+    if (p.rows == 7) return multiply_panels<7, S, 1>(w, depth, p, offset);
+    if (p.rows == 8) return multiply_panels<8, S, 1>(w, depth, p, offset);
+  }
+}
+
+template <int S>
+void multiply(const PackedMatrix<S>& matrix, Index first, Index last, const Product& p) {
+  const Index depth = matrix.depth;
+  Index v = first;
+  if (p.rows == 1) {
+    // Several panels at once: enough independent sums to hide the latency of fma.
+    constexpr int kPanels = S == 2 ? 4 : 2;
+    for (; v + kPanels * S <= last; v += kPanels * S) {
+      multiply_panels<1, S, kPanels>(matrix.panel(v), depth, p, (v - first) * kLanes);
+    }
+  }
+  for (; v + S <= last; v += S) multiply_panel<S>(matrix.panel(v), depth, p, (v - first) * kLanes);
+  if (v < last) {
+    const Index offset = (v - first) * kLanes;
+    if (last - v == 1) return multiply_panel<1>(matrix.panel(v), depth, p, offset);
+    if constexpr (S >= 3) {
+      if (last - v == 2) return multiply_panel<2>(matrix.panel(v), depth, p, offset);
+    }
+    if constexpr (S >= 4) {
+      if (last - v == 3) return multiply_panel<3>(matrix.panel(v), depth, p, offset);
+    }
+  }
+}
+
+// Rows in blocks of equal size (8 rows as 4 + 4, not 6 + 2).
+struct RowBlocks {
+  Index rows;
+  Index count;
+
+  UNROLLED_INLINE RowBlocks(Index rows_, Index largest) : rows(rows_), count(ceil_divide(rows_, largest)) {}
+  UNROLLED_INLINE Index begin(Index block) const { return block * rows / count; }
+};
+
+// out[r][v] = init[r][v] + a[r] . matrix[v] for all rows and vectors first .. last; init_stride 0 repeats a
+// bias.
+template <int S>
+void multiply_rows(const PackedMatrix<S>& matrix, Index first, Index last, Index rows, const float* a,
+                   Index a_stride, const float* init, Index init_stride, float* out, Index out_stride) {
+  const RowBlocks blocks(rows, kTileRows<S>);
+  for (Index v = first; v < last;) {
+    // A single row takes all panels in one call.
+    const Index next = rows == 1 ? last : smaller(v + S, last);
+    const Index offset = (v - first) * kLanes;
+    for (Index block = 0; block < blocks.count; ++block) {
+      const Index r = blocks.begin(block);
+      multiply(
+          matrix, v, next,
+          Product{a + r * a_stride, a_stride, blocks.begin(block + 1) - r, init + r * init_stride + offset,
+                  init_stride, out + r * out_stride + offset, out_stride});
+    }
+    v = next;
+  }
+}
+
+// Column c of the source stands at vector c / width_vectors... see pack_columns: `lane_source(v, lane)` gives
+// the source column of a lane, or -1 for padding.
+template <int S, class LaneSource>
+void pack_columns(const float* source, Index depth, Index columns, Index vectors, float* packed,
+                  LaneSource lane_source) {
+  for (Index v0 = 0; v0 < vectors; v0 += S) {
+    const Index width = smaller(S, vectors - v0);
+    for (Index k = 0; k < depth; ++k) {
+      for (Index v = v0; v < v0 + width; ++v) {
+        for (Index lane = 0; lane < kLanes; ++lane) {
+          const Index column = lane_source(v, lane);
+          *packed++ = column < 0 ? 0.0f : source[k * columns + column];
+        }
+      }
+    }
+  }
+}
+
+// The bias of all vectors in order, zeros where there is none.
+template <class LaneSource>
+void pack_bias(const float* bias, Index vectors, float* packed, LaneSource lane_source) {
+  for (Index v = 0; v < vectors; ++v) {
+    for (Index lane = 0; lane < kLanes; ++lane) {
+      const Index column = lane_source(v, lane);
+      *packed++ = bias == nullptr || column < 0 ? 0.0f : bias[column];
+    }
+  }
+}
+
+// Dense: packed as the bias [vectors][kLanes], then the matrix.
+
+UNROLLED_INLINE Index dense_vectors(const DenseShape& shape) { return ceil_divide(shape.columns, kLanes); }
+UNROLLED_INLINE Index dense_bias_floats(const DenseShape& shape) {
+  return round_up(dense_vectors(shape) * kLanes, kAlignedFloats);
+}
+
+Index dense_panels(const DenseShape& shape) { return ceil_divide(dense_vectors(shape), kWide); }
+
+Index dense_packed_floats(const DenseShape& shape) {
+  return dense_bias_floats(shape) + packed_floats(shape.depth, dense_vectors(shape));
+}
+
+void pack_dense(const DenseShape& shape, const float* kernel, const float* bias, float* packed) {
+  const auto source = [&](Index v, Index lane) {
+    const Index column = v * kLanes + lane;
+    return column < shape.columns ? column : -1;
+  };
+  const Index vectors = dense_vectors(shape);
+  pack_bias(bias, vectors, packed, source);
+  pack_columns<kWide>(kernel, shape.depth, shape.columns, vectors, packed + dense_bias_floats(shape), source);
+}
+
+void dense(const DenseArguments& d) {
+  const Index vectors = dense_vectors(d.shape);
+  const PackedMatrix<kWide> matrix{d.packed + dense_bias_floats(d.shape), d.shape.depth, vectors};
+  const RowBlocks blocks(d.rows, kTileRows<kWide>);
+  alignas(64) float tile[kTileRows<kWide> * kWide * kLanes];
+  constexpr Index kTileStride = kWide * kLanes;
+  for (Index panel = d.panel_begin; panel < d.panel_end; ++panel) {
+    const Index first = panel * kWide;
+    const Index last = smaller(first + kWide, vectors);
+    const Index column = first * kLanes;
+    const Index columns = smaller(last * kLanes, d.shape.columns) - column;
+    for (Index block = 0; block < blocks.count; ++block) {
+      const Index r = blocks.begin(block);
+      const Index rows = blocks.begin(block + 1) - r;
+      multiply(
+          matrix, first, last,
+          Product{d.x + r * d.x_row_stride, d.x_row_stride, rows, d.packed + column, 0, tile, kTileStride});
+      activate_rows(d.activation, tile, tile, rows, kTileStride, (last - first) * kLanes);
+      for (Index m = 0; m < rows; ++m) {
+        float* y = d.y + (r + m) * d.y_row_stride + column;
+        Index i = 0;
+        for (; i + kLanes <= columns; i += kLanes) Vector::load(tile + m * kTileStride + i).store(y + i);
+        if (i < columns) Vector::load(tile + m * kTileStride + i).store_first(y + i, columns - i);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace unrolled::kernels::UNROLLED_ISA_NAME

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT
+// The loop over time of every recurrent cell (SweepArguments in table.h says what it computes). Included by
+// the per-ISA kernel files only.
+#pragma once
+
+#include "kernels/cells.h"
+
+namespace unrolled::kernels::UNROLLED_ISA_NAME {
+namespace {
+
+// The input part x W + b of several timesteps is computed at once, for about so many rows of gate sums, where
+// that reads the kernel less often: with few rows to a step.
+inline constexpr Index kProjectedRows = 96;
+
+struct Projection {
+  Index steps;  // timesteps projected at once; 0: each step adds its own input part
+};
+
+template <CellKind K>
+UNROLLED_INLINE Projection choose_projection(Index batch, Index timesteps, int team_size) {
+  const Index steps =
+      smaller(kProjectedRows > batch ? kProjectedRows / batch : 1, timesteps > 0 ? timesteps : 1);
+  if (K == CellKind::kGruResetBefore) return {steps};
+  const bool pays = timesteps > 1 && (team_size > 1 ? batch < kProjectedRows : batch < kTileRows<kWide>);
+  return {pays ? steps : 0};
+}
+
+// Scratch, in this order, every section a whole number of cache lines: hidden state twice (read, written) and
+// the cell state (or r h), then z, each [batch][padded units]; the projected input
+// [steps][batch][vectors][kLanes]; and the first unmasked step of each row, once per thread.
+template <CellKind K>
+struct ScratchLayout {
+  Index state_floats;
+  Index projected_floats;
+  Index first_unmasked_bytes;
+
+  ScratchLayout(const PackedCell<K>& cell, Index batch, Index timesteps, int team_size)
+      : state_floats(round_up(batch * cell.padded_units(), kAlignedFloats)),
+        projected_floats(
+            round_up(choose_projection<K>(batch, timesteps, team_size).steps * batch * cell.vectors * kLanes,
+                     kAlignedFloats)),
+        first_unmasked_bytes(round_up(batch * static_cast<Index>(sizeof(Index)), 64)) {}
+
+  Index bytes(int team_size) const {
+    return (4 * state_floats + projected_floats) * static_cast<Index>(sizeof(float)) +
+           team_size * first_unmasked_bytes;
+  }
+};
+
+template <CellKind K>
+Index sweep_scratch_bytes_of(const CellShape& shape, Index batch, Index timesteps, int team_size) {
+  const PackedCell<K> cell(shape, nullptr);
+  return ScratchLayout<K>(cell, batch, timesteps, team_size).bytes(team_size);
+}
+
+template <CellKind K, bool kTanhSigmoid>
+class Sweep {
+  using Traits = CellTraits<K>;
+  static constexpr int kPanel = Traits::kPanelVectors;
+  static constexpr Index kRows = kTileRows<kPanel>;
+  // Vectors of the largest tile: [row][block][gate of a part] of one granule, or two granules of a single
+  // row.
+  static constexpr Index kTileVectors = 8 * kMaxTileRows;
+
+ public:
+  explicit Sweep(const SweepArguments& arguments)
+      : a_(arguments),
+        cell_(arguments.shape, arguments.packed),
+        projection_(choose_projection<K>(a_.batch, a_.timesteps, a_.team.size)),
+        stride_(cell_.padded_units()) {
+    const ScratchLayout<K> layout(cell_, a_.batch, a_.timesteps, a_.team.size);
+    float* floats = static_cast<float*>(a_.scratch);
+    hidden_[0] = floats;
+    hidden_[1] = floats + layout.state_floats;
+    cell_state_ = floats + 2 * layout.state_floats;
+    update_ = floats + 3 * layout.state_floats;
+    projected_ = floats + 4 * layout.state_floats;
+    char* bytes = reinterpret_cast<char*>(projected_ + layout.projected_floats);
+    if (a_.mask != nullptr && !a_.zero_output_for_mask) {
+      first_unmasked_ = reinterpret_cast<Index*>(bytes + a_.team.index * layout.first_unmasked_bytes);
+    }
+    // A single row takes twice the blocks: two panels give enough independent sums.
+    granule_ = Traits::kGranuleBlocks * (a_.batch == 1 ? 2 : 1);
+    const Index granules = ceil_divide(cell_.blocks, granule_);
+    first_block_ = smaller(granules * a_.team.index / a_.team.size * granule_, cell_.blocks);
+    last_block_ = smaller(granules * (a_.team.index + 1) / a_.team.size * granule_, cell_.blocks);
+  }
+
+  void run() {
+    find_first_unmasked();
+    begin_states();
+    wait();
+    for (Index step = 0; step < a_.timesteps; ++step) {
+      if (projection_.steps > 0 && step % projection_.steps == 0) project(step);
+      walk_blocks(step, [&](Index block) { run_granule(step, block); });
+      if constexpr (K == CellKind::kGruResetBefore) {
+        wait();
+        walk_blocks(step, [&](Index block) { run_candidate(step, block); });
+      }
+      wait();
+    }
+    end_states();
+  }
+
+ private:
+  void wait() const {
+    if (a_.team.size > 1) a_.team.wait(a_.team.barrier, a_.team.index);
+  }
+
+  Index read_time(Index step) const { return a_.read_reversed ? a_.timesteps - 1 - step : step; }
+  Index write_time(Index step) const { return a_.write_reversed ? a_.timesteps - 1 - step : step; }
+  Index first_unit() const { return first_block_ * kLanes; }
+  Index last_unit() const { return last_block_ * kLanes; }
+
+  // Every second step backwards: what the last step read last is still in the cache.
+  template <class F>
+  UNROLLED_INLINE void walk_blocks(Index step, F run_one) const {
+    if (step % 2 == 0) {
+      for (Index block = first_block_; block < last_block_; block += granule_) run_one(block);
+    } else {
+      const Index count = ceil_divide(last_block_ - first_block_, granule_);
+      for (Index i = count - 1; i >= 0; --i) run_one(first_block_ + i * granule_);
+    }
+  }
+
+  void find_first_unmasked() {
+    if (first_unmasked_ == nullptr) return;
+    for (Index row = 0; row < a_.batch; ++row) {
+      const std::uint8_t* mask = a_.mask + row * a_.mask_batch_stride;
+      Index step = 0;
+      while (step < a_.timesteps && mask[read_time(step)] == 0) ++step;
+      first_unmasked_[row] = step;
+    }
+  }
+
+  // This thread's units of a state, zeros where none is given and in the padding.
+  void begin_state(const float* initial, float* state) const {
+    for (Index row = 0; row < a_.batch; ++row) {
+      for (Index unit = first_unit(); unit < last_unit(); ++unit) {
+        const bool given = initial != nullptr && unit < cell_.units;
+        state[row * stride_ + unit] = given ? initial[row * cell_.units + unit] : 0.0f;
+      }
+    }
+  }
+
+  void begin_states() {
+    begin_state(a_.initial_hidden_state, hidden_[0]);
+    if (K == CellKind::kLstm) begin_state(a_.initial_cell_state, cell_state_);
+  }
+
+  void end_states() const {
+    const float* hidden = hidden_[a_.timesteps % 2];
+    const Index end = smaller(last_unit(), cell_.units);
+    for (Index row = 0; row < a_.batch; ++row) {
+      const float* h = hidden + row * stride_;
+      const bool has_output = last_output_is_hidden(row);
+      for (Index unit = first_unit(); unit < end; ++unit) {
+        if (a_.final_hidden_state != nullptr) a_.final_hidden_state[row * cell_.units + unit] = h[unit];
+        if (a_.last_output != nullptr) {
+          a_.last_output[row * a_.last_output_stride + unit] = has_output ? h[unit] : 0.0f;
+        }
+        if (K == CellKind::kLstm && a_.final_cell_state != nullptr) {
+          a_.final_cell_state[row * cell_.units + unit] = cell_state_[row * stride_ + unit];
+        }
+      }
+    }
+  }
+
+  bool last_output_is_hidden(Index row) const {
+    if (a_.timesteps == 0) return false;
+    if (a_.mask == nullptr) return true;
+    if (first_unmasked_ != nullptr) return first_unmasked_[row] < a_.timesteps;
+    return a_.mask[row * a_.mask_batch_stride + read_time(a_.timesteps - 1)] != 0;
+  }
+
+  // The input part of this thread's vectors for the timesteps from `step` on, rows ordered [step][row].
+  void project(Index step) const {
+    const Index steps = smaller(projection_.steps, a_.timesteps - step);
+    const Index row_floats = cell_.vectors * kLanes;
+    const Index time_stride = a_.read_reversed ? -a_.x_time_stride : a_.x_time_stride;
+    const float* x = a_.x + read_time(step) * a_.x_time_stride;
+    // Tiles run along the longer of time and batch.
+    const bool along_time = steps >= a_.batch;
+    const RowBlocks blocks(along_time ? steps : a_.batch, kRows);
+    const Index across = along_time ? a_.batch : steps;
+    const Index x_stride = along_time ? time_stride : a_.x_batch_stride;
+    const Index x_across = along_time ? a_.x_batch_stride : time_stride;
+    const Index row_stride = along_time ? a_.batch * row_floats : row_floats;
+    const Index row_across = along_time ? row_floats : a_.batch * row_floats;
+    for (int part = 0; part < Traits::kParts; ++part) {
+      const auto matrix = cell_.kernel_part(part);
+      const Index last = last_block_ * cell_.gates(part);
+      const Index offset = cell_.first_vector(part) * kLanes;
+      for (Index v = first_block_ * cell_.gates(part); v < last; v += kPanel) {
+        const Index next = smaller(v + kPanel, last);
+        const Index column = offset + v * kLanes;
+        for (Index i = 0; i < across; ++i) {
+          for (Index block = 0; block < blocks.count; ++block) {
+            const Index r = blocks.begin(block);
+            multiply(matrix, v, next,
+                     Product{x + i * x_across + r * x_stride, x_stride, blocks.begin(block + 1) - r,
+                             cell_.bias + column, 0, projected_ + i * row_across + r * row_stride + column,
+                             row_stride});
+          }
+        }
+      }
+    }
+  }
+
+  StateRows state_rows(Index step, Index row, Index unit) const {
+    StateRows s;
+    const Index at = row * stride_ + unit;
+    s.h = hidden_[step % 2] + at;
+    s.h_next = hidden_[(step + 1) % 2] + at;
+    s.c = cell_state_ + at;
+    s.stride = stride_;
+    s.output = a_.sequence_output == nullptr ? nullptr
+                                             : a_.sequence_output + row * a_.sequence_batch_stride +
+                                                   write_time(step) * a_.sequence_time_stride + unit;
+    s.output_stride = a_.sequence_batch_stride;
+    s.units = cell_.units - unit;
+    s.mask = a_.mask == nullptr ? nullptr : a_.mask + row * a_.mask_batch_stride + read_time(step);
+    s.mask_stride = a_.mask_batch_stride;
+    s.first_unmasked = first_unmasked_ == nullptr ? nullptr : first_unmasked_ + row;
+    s.step = step;
+    return s;
+  }
+
+  // The projected input of rows from `row` on.
+  float* projected(Index step, Index row) const {
+    return projected_ + ((step % projection_.steps) * a_.batch + row) * cell_.vectors * kLanes;
+  }
+
+  // Part 0 of one granule: all gates, or those of GRU with reset_before that come before its candidate.
+  void run_granule(Index step, Index block) const {
+    const Index last = smaller(block + granule_, last_block_);
+    const Index gates = cell_.gates(0);
+    const Index first_vector = block * gates;
+    const Index last_vector = last * gates;
+    const Index column = first_vector * kLanes;
+    const Index tile_stride = (last_vector - first_vector) * kLanes;
+    const auto kernel = cell_.kernel_part(0);
+    const auto recurrent = cell_.recurrent_part(0);
+    const Index row_floats = cell_.vectors * kLanes;
+    const float* h = hidden_[step % 2];
+    const float* x = a_.x + read_time(step) * a_.x_time_stride;
+    const RowBlocks row_blocks(a_.batch, kRows);
+    alignas(64) float tile[kTileVectors * kLanes];
+    alignas(64) float input[K == CellKind::kGruResetAfter ? kTileVectors * kLanes : 1];
+    for (Index i = 0; i < row_blocks.count; ++i) {
+      const Index row = row_blocks.begin(i);
+      const Index rows = row_blocks.begin(i + 1) - row;
+      const float* init = cell_.bias + column;
+      Index init_stride = 0;
+      if (projection_.steps > 0) {
+        init = projected(step, row) + column;
+        init_stride = row_floats;
+      } else {
+        float* to = K == CellKind::kGruResetAfter ? input : tile;
+        multiply(kernel, first_vector, last_vector,
+                 Product{x + row * a_.x_batch_stride, a_.x_batch_stride, rows, init, 0, to, tile_stride});
+        init = to;
+        init_stride = tile_stride;
+      }
+      const StateRows s = state_rows(step, row, block * kLanes);
+      if constexpr (K == CellKind::kGruResetAfter) {
+        multiply(
+            recurrent, first_vector, last_vector,
+            Product{h + row * stride_, stride_, rows, cell_.recurrent_bias + column, 0, tile, tile_stride});
+        // The input part may be overwritten: it is this step's alone.
+        float* input_part = projection_.steps > 0 ? projected(step, row) + column : input;
+        finish_gru_reset_after<kTanhSigmoid>(a_.shape, input_part, init_stride, tile, tile_stride, rows,
+                                             last - block, s);
+      } else {
+        multiply(recurrent, first_vector, last_vector,
+                 Product{h + row * stride_, stride_, rows, init, init_stride, tile, tile_stride});
+        if constexpr (K == CellKind::kLstm) {
+          finish_lstm<kTanhSigmoid>(a_.shape, tile, tile_stride, rows, last - block, s);
+        } else if constexpr (K == CellKind::kSimpleRnn) {
+          finish_simple_rnn<kTanhSigmoid>(a_.shape, tile, tile_stride, rows, last - block, s);
+        } else {
+          const Index at = row * stride_ + block * kLanes;
+          finish_gru_gates<kTanhSigmoid>(a_.shape, tile, tile_stride, rows, last - block, s, update_ + at,
+                                         cell_state_ + at);
+        }
+      }
+    }
+  }
+
+  // GRU with reset_before: the candidate of one granule, from r h of all units.
+  void run_candidate(Index step, Index block) const {
+    const Index last = smaller(block + granule_, last_block_);
+    const Index tile_stride = (last - block) * kLanes;
+    const Index column = (cell_.first_vector(Traits::kParts - 1) + block) * kLanes;
+    const auto recurrent = cell_.recurrent_part(Traits::kParts - 1);
+    const RowBlocks row_blocks(a_.batch, kRows);
+    alignas(64) float tile[kTileVectors * kLanes];
+    for (Index i = 0; i < row_blocks.count; ++i) {
+      const Index row = row_blocks.begin(i);
+      const Index rows = row_blocks.begin(i + 1) - row;
+      multiply(recurrent, block, last,
+               Product{cell_state_ + row * stride_, stride_, rows, projected(step, row) + column,
+                       cell_.vectors * kLanes, tile, tile_stride});
+      finish_gru_candidate<kTanhSigmoid>(a_.shape, tile, tile_stride, rows, last - block,
+                                         state_rows(step, row, block * kLanes),
+                                         update_ + row * stride_ + block * kLanes);
+    }
+  }
+
+  const SweepArguments& a_;
+  PackedCell<K> cell_;
+  Projection projection_;
+  Index stride_;  // of a row of every state buffer
+  float* hidden_[2];
+  float* cell_state_;  // GRU with reset_before: r h
+  float* update_;      // GRU with reset_before: z
+  float* projected_;
+  Index* first_unmasked_ = nullptr;
+  Index granule_;
+  Index first_block_;
+  Index last_block_;
+};
+
+template <CellKind K>
+void sweep_of(const SweepArguments& arguments) {
+  const bool is_tanh_sigmoid =
+      arguments.shape.activation.kind == ActivationKind::kTanh &&
+      (K == CellKind::kSimpleRnn || arguments.shape.recurrent_activation.kind == ActivationKind::kSigmoid);
+  if (is_tanh_sigmoid) {
+    Sweep<K, true>(arguments).run();
+  } else {
+    Sweep<K, false>(arguments).run();
+  }
+}
+
+}  // namespace
+}  // namespace unrolled::kernels::UNROLLED_ISA_NAME
