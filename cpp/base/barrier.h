@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// The barrier of a team: one flag per thread on its own cache line, so that a wait costs one line moved
+// per other thread. It spins shortly and then yields: a spin alone takes a whole scheduling slice per wait
+// when two threads of the team share a processor.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "base/team.h"
+
+namespace unrolled {
+
+class Barrier {
+ public:
+  explicit Barrier(int size) : size_(size), flags_(new Flag[static_cast<std::size_t>(size)]) {}
+
+  int size() const { return size_; }
+  void wait(int index);
+  Team team(int index) { return {index, size_, this, size_ > 1 ? &Barrier::wait_for : nullptr}; }
+
+ private:
+  struct alignas(64) Flag {
+    std::atomic<std::uint32_t> epoch{0};
+  };
+  static void wait_for(void* barrier, int index) { static_cast<Barrier*>(barrier)->wait(index); }
+
+  int size_;
+  std::unique_ptr<Flag[]> flags_;
+};
+
+}  // namespace unrolled
