@@ -2,8 +2,12 @@
 // One operation of a Plan: immutable after construction, run by all threads of a team at once.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
 #include <span>
 
+#include "base/shape.h"
 #include "base/team.h"
 #include "base/tensor.h"
 
@@ -12,7 +16,28 @@ namespace unrolled {
 // What the plan needs to know to choose threads; estimates, never used for results.
 struct Cost {
   double flops = 0.0;
-  double weight_bytes = 0.0;  // weights read by one call, once per timestep counted once
+  double weight_bytes = 0.0;    // weights read by one call; a recurrent op counts them once per timestep
+  double resident_bytes = 0.0;  // weights that a thread needs in its cache to run this op on its own
+  bool is_sequential = false;   // reads its weights once per timestep
+};
+
+// The first problem with the values of an input (an embedding id out of range) that any thread finds; the
+// plan throws it as std::invalid_argument once the run has ended.
+class RunError {
+ public:
+  template <typename... Arguments>
+  void set(const char* format, Arguments... arguments) {
+    if (claimed_.exchange(true, std::memory_order_relaxed)) return;
+    std::snprintf(message_, sizeof(message_), format, arguments...);
+    ready_.store(true, std::memory_order_release);
+  }
+  bool is_set() const { return ready_.load(std::memory_order_acquire); }
+  const char* message() const { return message_; }
+
+ private:
+  std::atomic<bool> claimed_{false};
+  std::atomic<bool> ready_{false};
+  char message_[160];
 };
 
 struct OpContext {
@@ -20,6 +45,7 @@ struct OpContext {
   std::span<const TensorView> outputs;
   void* scratch = nullptr;  // scratch_bytes(), 64-byte aligned, shared by the team
   Team team;
+  RunError* error = nullptr;
 };
 
 class Op {
@@ -44,16 +70,48 @@ class Op {
     return {};
   }
 
-  // True when output 0 is input 0's memory under another shape (reshape): the plan aliases the buffers
-  // and never calls run().
+  // True when output 0 is input 0's memory under another shape (reshape): the plan aliases the buffers,
+  // reads only the types of the other inputs, and never calls run().
   virtual bool is_view() const { return false; }
 
-  // True when rows of axis 0 do not depend on each other and every input and output has the batch on
-  // axis 0 (or a fixed multiple of it), so that the plan may run blocks of the batch separately.
-  virtual bool is_row_independent() const { return true; }
+  // True when output 0 has input 0's type and may be its memory too.
+  virtual bool is_in_place() const { return false; }
 
-  // Called by every thread of the team; the plan waits for the whole team after each operation.
+  // True when blocks of axis 0 do not depend on each other: running rows [a, b) of every input that has a
+  // batch gives rows [a, b) of every output (or the same multiple of a and b, where axis 0 is batch * time).
+  virtual bool is_row_independent(std::span<const TensorType> inputs) const {
+    (void)inputs;
+    return true;
+  }
+
+  // Called by every thread of the team; the plan waits for the whole team after each operation. An
+  // operation of a batch of 0 is never run.
   virtual void run(const OpContext& context) const = 0;
 };
+
+// The share of `count` items that a thread of the team takes, in contiguous ranges that are multiples of
+// `grain` (the last may be shorter).
+struct Range {
+  Index begin = 0;
+  Index end = 0;
+};
+
+inline Range share_of(Index count, const Team& team, Index grain = 1) {
+  if (team.size == 1) return {0, count};
+  const Index grains = (count + grain - 1) / grain;
+  const Index begin = grains * team.index / team.size * grain;
+  const Index end = grains * (team.index + 1) / team.size * grain;
+  return {std::min(begin, count), std::min(end, count)};
+}
+
+inline const float* floats(const TensorView& view) { return static_cast<const float*>(view.data); }
+inline float* mutable_floats(const TensorView& view) { return static_cast<float*>(view.data); }
+inline const std::uint8_t* bytes(const TensorView& view) {
+  return static_cast<const std::uint8_t*>(view.data);
+}
+
+// Throw std::invalid_argument naming `op`, what was expected and what came.
+void check_dtype(const char* op, const TensorType& type, DType expected);
+void check_rank_at_least(const char* op, const TensorType& type, int rank);
 
 }  // namespace unrolled
