@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+// The Python module unrolled._core; its contract is python/unrolled/_core.pyi.
+#include "base/threads.h"
+#include "bindings/bindings.h"
+#include "kernels/dispatch.h"
+
+PYBIND11_MODULE(_core, module) {
+  namespace py = pybind11;
+  namespace bindings = unrolled::bindings;
+  module.doc() = "The compiled part of unrolled: plans of operations over arrays.";
+  bindings::bind_activation(module);
+  bindings::bind_direction(module);
+  bindings::bind_plan(module);
+  bindings::bind_builder(module);
+  module.def("isa", [] { return unrolled::kernels::active_table().name; });
+  module.def("available_isas", &unrolled::kernels::available_isas);
+  module.def("set_num_threads", &unrolled::set_num_threads, py::arg("count"));
+  module.def("get_num_threads", &unrolled::num_threads);
+}
