@@ -45,7 +45,7 @@ kernels::CellKind cell_kind(const std::string& name) {
 Direction make_direction(const std::string& cell, WeightArray kernel, WeightArray recurrent_kernel,
                          std::optional<WeightArray> bias, const kernels::Activation& activation,
                          const kernels::Activation& recurrent_activation, bool read_reversed,
-                         bool write_reversed, bool zero_output_for_mask) {
+                         bool write_reversed, bool zero_output_for_mask, bool masked_output_is_state) {
   Direction direction{{}, std::move(kernel), std::move(recurrent_kernel), std::move(bias)};
   DirectionConfig& config = direction.config;
   config.shape.kind = cell_kind(cell);
@@ -86,6 +86,7 @@ Direction make_direction(const std::string& cell, WeightArray kernel, WeightArra
   config.read_reversed = read_reversed;
   config.write_reversed = write_reversed;
   config.zero_output_for_mask = zero_output_for_mask;
+  config.masked_output_is_state = masked_output_is_state;
   return direction;
 }
 
@@ -122,7 +123,8 @@ void bind_direction(py::module_& module) {
       .def(py::init(&make_direction), py::kw_only(), py::arg("cell"), py::arg("kernel"),
            py::arg("recurrent_kernel"), py::arg("bias").none(true), py::arg("activation"),
            py::arg("recurrent_activation"), py::arg("read_reversed") = false,
-           py::arg("write_reversed") = false, py::arg("zero_output_for_mask") = false);
+           py::arg("write_reversed") = false, py::arg("zero_output_for_mask") = false,
+           py::arg("masked_output_is_state") = false);
 }
 
 }  // namespace unrolled::bindings

@@ -128,7 +128,7 @@ class Sweep {
     for (Index row = 0; row < a_.batch; ++row) {
       const std::uint8_t* mask = a_.mask + row * a_.mask_batch_stride;
       Index step = 0;
-      while (step < a_.timesteps && mask[read_time(step)] == 0) ++step;
+      while (!a_.masked_output_is_state && step < a_.timesteps && mask[read_time(step)] == 0) ++step;
       first_unmasked_[row] = step;
     }
   }

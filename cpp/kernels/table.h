@@ -113,6 +113,9 @@ struct SweepArguments {
   bool read_reversed = false;
   bool write_reversed = false;
   bool zero_output_for_mask = false;
+  // The output at a masked step is the hidden state even before the first unmasked step: for a sweep that
+  // continues another one, and the rule of Keras up to 2.2.
+  bool masked_output_is_state = false;
   // The team shares this sweep by units: every thread calls with the same arguments but its own team.
   Team team;
   void* scratch = nullptr;  // sweep_scratch_bytes, 64-byte aligned, shared by the team

@@ -31,6 +31,7 @@ struct DirectionConfig {
   bool read_reversed = false;
   bool write_reversed = false;
   bool zero_output_for_mask = false;
+  bool masked_output_is_state = false;
 };
 struct RecurrentConfig {
   bool has_mask = false;

@@ -43,6 +43,7 @@ struct Direction {
   bool read_reversed = false;
   bool write_reversed = false;
   bool zero_output_for_mask = false;
+  bool masked_output_is_state = false;
 };
 
 class Recurrent final : public Op {
@@ -67,6 +68,7 @@ class Recurrent final : public Op {
       to.read_reversed = from.read_reversed;
       to.write_reversed = from.write_reversed;
       to.zero_output_for_mask = from.zero_output_for_mask;
+      to.masked_output_is_state = from.masked_output_is_state;
       total_units_ += from.shape.units;
       state_count_ += state_count(from.shape.kind);
       directions_.push_back(std::move(to));
@@ -225,6 +227,7 @@ class Recurrent final : public Op {
     arguments.read_reversed = direction.read_reversed;
     arguments.write_reversed = direction.write_reversed;
     arguments.zero_output_for_mask = direction.zero_output_for_mask;
+    arguments.masked_output_is_state = direction.masked_output_is_state;
 
     std::size_t input = 1;
     if (config_.has_mask) {

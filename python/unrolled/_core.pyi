@@ -25,6 +25,7 @@ class Direction:
         read_reversed: bool = False,
         write_reversed: bool = False,
         zero_output_for_mask: bool = False,
+        masked_output_is_state: bool = False,  # before the first unmasked step too
     ) -> None: ...
 
 class PlanBuilder:

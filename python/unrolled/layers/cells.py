@@ -125,6 +125,7 @@ class Cell(Layer):
             read_reversed=read_reversed,
             write_reversed=write_reversed,
             zero_output_for_mask=zero_output_for_mask,
+            masked_output_is_state=self.semantics.masked_output == "state",
         )
 
     def get_config(self) -> dict[str, Any]:
