@@ -57,7 +57,12 @@ class LayerSpec:
     model : ModelSpec, optional
         The nested model, where this layer is one.
     origin : str
-        "keras", or where a class that is not Keras's own says it comes from.
+        "keras"; "keras.ops" for an operation of a graph, whose class may share a layer's name (Add,
+        Concatenate, ...); or where a class that is not Keras's own says it comes from.
+
+    Notes
+    -----
+    One object in two places inside configs (a cell that two layers share) is one layer.
     """
 
     class_name: str
@@ -101,7 +106,7 @@ class WeightedObject(Protocol):
 
     ``own_variables`` are in creation order, trainable ones first. ``tracked`` maps Keras's attribute names
     to the objects below, in Keras's order: {"cell": ...}, {"forward_layer": ..., "backward_layer": ...},
-    {"layer": ...}, {"cells": [...]}, {"layers": [...]} for models.
+    {"layer": ...}, {"cells": [...]}, {"layers": [...]} for models (operations of graphs are no layers).
     """
 
     @property
