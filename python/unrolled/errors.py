@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The two errors that loading a model raises, and the problems they list."""
+"""The errors that building and loading a model raise, and the problems they list."""
 
 from __future__ import annotations
 
@@ -44,6 +44,26 @@ class Problem:
         where = f"layer {printable(self.layer)!r} ({printable(self.class_name)})"
         key = f", {printable(self.key)}" if self.key else ""
         return f"{where}{key}: found {printable(self.found)}; {self.supported}"
+
+
+class ConfigError(ValueError):
+    """A config value that a layer cannot honour.
+
+    Parameters
+    ----------
+    key : str
+        The config key.
+    found : object
+        Its value.
+    supported : str
+        What would do, and what to do about it.
+    """
+
+    def __init__(self, key: str, found: object, supported: str) -> None:
+        self.key = key
+        self.found = repr(found)
+        self.supported = supported
+        super().__init__(f"{key}={printable(self.found)}: {supported}")
 
 
 class UnsupportedModelError(ValueError):

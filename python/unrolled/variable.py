@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,27 +46,67 @@ class Variable:
     """
 
     def __init__(self, value: ArrayLike, name: str, *, trainable: bool = True) -> None:
+        array = np.array(value, dtype=np.float32, order="C")
+        array.flags.writeable = False
         self.name = name
         self.trainable = trainable
-        self._value = np.ascontiguousarray(value, dtype=np.float32)
-        self._value.flags.writeable = False
+        self.shape = array.shape
+        self._value: NDArray[np.float32] | None = array
+        self._initializer: Callable[[tuple[int, ...]], ArrayLike] | None = None
         self._caches: weakref.WeakSet[PlanCache] = weakref.WeakSet()
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._value.shape
+    @classmethod
+    def initialized(
+        cls,
+        initializer: Callable[[tuple[int, ...]], ArrayLike],
+        shape: Sequence[int],
+        name: str,
+        *,
+        trainable: bool = True,
+    ) -> Variable:
+        """A variable whose initial value is computed when it is first read.
+
+        Weights of a file replace the initial values before anyone reads them: loading a model neither
+        draws random numbers nor allocates what the file claims but does not hold.
+
+        Parameters
+        ----------
+        initializer : callable
+            Gives the value for the shape.
+        shape : sequence of int
+            Shape of the value.
+        name : str
+            Keras's name.
+        trainable : bool
+            Whether Keras counts it as trainable.
+        """
+        variable = cls(0.0, name, trainable=trainable)
+        variable.shape = tuple(int(size) for size in shape)
+        variable._value = None
+        variable._initializer = initializer
+        return variable
 
     @property
     def dtype(self) -> str:
-        return str(self._value.dtype)
+        return "float32"
 
     @property
     def size(self) -> int:
-        return self._value.size
+        return math.prod(self.shape)
 
     def numpy(self) -> NDArray[np.float32]:
         """The value, read-only."""
-        return self._value
+        value = self._value
+        if value is None:
+            assert self._initializer is not None
+            value = np.ascontiguousarray(self._initializer(self.shape), dtype=np.float32)
+            if value.shape != self.shape:
+                raise ValueError(
+                    f"variable {self.name!r}: the initializer gave shape {value.shape}, expected {self.shape}"
+                )
+            value.flags.writeable = False
+            self._value = value
+        return value
 
     def assign(self, value: ArrayLike) -> None:
         """Replace the value by one of the same shape.
@@ -88,9 +129,10 @@ class Variable:
         self._caches.add(cache)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy or (dtype is not None and np.dtype(dtype) != self._value.dtype):
-            return np.array(self._value, dtype=dtype)
-        return self._value
+        value = self.numpy()
+        if copy or (dtype is not None and np.dtype(dtype) != value.dtype):
+            return np.array(value, dtype=dtype)
+        return value
 
     def __repr__(self) -> str:
         return f"<Variable {self.name}, shape={self.shape}, dtype={self.dtype}>"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
+from unrolled.errors import ConfigError as ConfigError  # layers take it from here
 from unrolled.lowering import Flow, Lowering, Shape
 from unrolled.semantics import KERAS_3, Semantics
 from unrolled.variable import PlanCache, Variable
@@ -32,26 +33,6 @@ TRAINING_ONLY: Mapping[str, str] = {
 
 # Accepted dtype policies; everything is computed in float32 (docs: dtype policies).
 DTYPE_POLICIES = ("float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
-
-
-class ConfigError(ValueError):
-    """A config value that the layer cannot honour.
-
-    Parameters
-    ----------
-    key : str
-        The config key.
-    found : object
-        Its value.
-    supported : str
-        What would do, and what to do about it.
-    """
-
-    def __init__(self, key: str, found: object, supported: str) -> None:
-        self.key = key
-        self.found = repr(found)
-        self.supported = supported
-        super().__init__(f"{key}={found!r}: {supported}")
 
 
 def snake_case(class_name: str) -> str:
@@ -153,8 +134,9 @@ class Layer:
 
     # Config key to the reason why it cannot change inference. Inherited: see ignored_keys().
     ignored_config: ClassVar[Mapping[str, str]] = {}
-    # Ranks of an input (batch axis counted); None where any serves.
+    # Ranks of an input (batch axis counted); None where any from min_rank on serves.
     input_ranks: ClassVar[tuple[int, ...] | None] = None
+    min_rank: ClassVar[int] = 1
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any
@@ -166,6 +148,9 @@ class Layer:
         self.built = False
         self.nodes: list[Node] = []
         self._built_shape: Any = None
+        self._own_variables: list[Variable] = []
+        # Axis of the input to the size that the weights were made for.
+        self._expected_sizes: dict[int, int] = {}
         # What a Sequential model gave this layer's output; symbolic calls have it in their nodes.
         self.output_shape_in_chain: Any = None
         self._plans = PlanCache()
@@ -222,7 +207,49 @@ class Layer:
     @property
     def own_variables(self) -> list[Variable]:
         """Variables of this layer itself, in Keras's creation order, trainable ones first."""
-        return []
+        return sorted(self._own_variables, key=lambda variable: not variable.trainable)
+
+    def add_weight(
+        self, name: str, shape: Sequence[int], initializer: Any, *, trainable: bool = True
+    ) -> Variable:
+        """Create an own variable; the order of calls is the order in files.
+
+        Parameters
+        ----------
+        name : str
+            Keras's name.
+        shape : sequence of int
+            Shape of the value.
+        initializer : callable
+            Gives the value when it is first read.
+        trainable : bool
+            Whether Keras counts it as trainable.
+        """
+        variable = Variable.initialized(initializer, shape, name, trainable=trainable)
+        self._own_variables.append(variable)
+        return variable
+
+    def expect_size(self, input_shape: Any, axis: int) -> int:
+        """The size of ``axis``, which weights depend on: later inputs must have the same.
+
+        Raises
+        ------
+        ValueError
+            The axis does not exist, or its size is not known.
+        """
+        if not -len(input_shape) <= axis < len(input_shape):
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): the input has no axis {axis}, "
+                f"got shape {tuple(input_shape)}"
+            )
+        size = input_shape[axis]
+        if size is None:
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): the size of axis {axis} of the input must be "
+                f"known, got shape {tuple(input_shape)}"
+            )
+        self._expected_sizes[axis % len(input_shape) - len(input_shape) if axis < 0 else axis] = size
+        return int(size)
 
     @property
     def tracked(self) -> dict[str, Any]:
@@ -304,14 +331,22 @@ class Layer:
 
     def check_input_shape(self, input_shape: Any) -> None:
         """Raise ``ValueError`` unless this layer can run on ``input_shape``."""
-        if self.input_ranks is None or not is_shape(input_shape):
+        if not is_shape(input_shape):
             return
-        if len(input_shape) not in self.input_ranks:
-            ranks = " or ".join(str(rank) for rank in self.input_ranks)
+        rank, shape = len(input_shape), tuple(input_shape)
+        ranks = self.input_ranks
+        if (rank not in ranks) if ranks is not None else rank < self.min_rank:
+            wanted = f"{self.min_rank} or more" if ranks is None else " or ".join(str(rank) for rank in ranks)
             raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): expected an input of rank {ranks} "
-                f"(batch axis counted), got shape {tuple(input_shape)}"
+                f"layer {self.name!r} ({self.class_name}): expected an input of rank {wanted} "
+                f"(batch axis counted), got shape {shape}"
             )
+        for axis, size in self._expected_sizes.items():
+            if not -rank <= axis < rank or shape[axis] not in (None, size):
+                raise ValueError(
+                    f"layer {self.name!r} ({self.class_name}): expected size {size} on axis {axis} of the "
+                    f"input, got shape {shape}"
+                )
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape(s) of the output for ``input_shape``; a list where there are several."""

@@ -81,8 +81,8 @@ class Cell(Layer):
     def bias_shape(self) -> tuple[int, ...]:
         return (self.gates * self.units,)
 
-    def initial_bias(self) -> np.ndarray[Any, Any]:
-        return np.asarray(self.bias_initializer(self.bias_shape()))
+    def initial_bias(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        return np.asarray(self.bias_initializer(shape))
 
     def build_weights(self, input_shape: Any) -> None:
         features = input_shape[-1]
@@ -92,12 +92,12 @@ class Cell(Layer):
                 f"got shape {tuple(input_shape)}"
             )
         columns = self.gates * self.units
-        self.kernel = Variable(self.kernel_initializer((features, columns)), "kernel")
-        self.recurrent_kernel = Variable(
-            self.recurrent_initializer((self.units, columns)), "recurrent_kernel"
+        self.kernel = Variable.initialized(self.kernel_initializer, (features, columns), "kernel")
+        self.recurrent_kernel = Variable.initialized(
+            self.recurrent_initializer, (self.units, columns), "recurrent_kernel"
         )
         if self.use_bias:
-            self.bias = Variable(self.initial_bias(), "bias")
+            self.bias = Variable.initialized(self.initial_bias, self.bias_shape(), "bias")
 
     @property
     def own_variables(self) -> list[Variable]:
@@ -205,8 +205,8 @@ class LSTMCell(GatedCell):
         super().__init__(units, activation, recurrent_activation, **kwargs)
         self.unit_forget_bias = flag("unit_forget_bias", unit_forget_bias)
 
-    def initial_bias(self) -> np.ndarray[Any, Any]:
-        bias = np.array(super().initial_bias())
+    def initial_bias(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        bias = np.array(super().initial_bias(shape))
         if self.unit_forget_bias:
             bias[self.units : 2 * self.units] = 1.0
         return bias

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: MIT
+"""Activations that are layers: ReLU, LeakyReLU, PReLU, ELU, ThresholdedReLU, Softmax. All pass the mask on."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from unrolled import activations, initializers
+from unrolled.errors import ConfigError
+from unrolled.layers.base import TRAINING_ONLY, Layer, number
+from unrolled.layers.registry import register, serialize_layer
+from unrolled.lowering import Flow, Lowering
+
+
+class ActivationLayer(Layer):
+    """Base of those that are one activation without weights."""
+
+    ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
+
+    def as_activation(self) -> activations.Activation:
+        """The activation, for a layer that is given this one as its activation."""
+        raise NotImplementedError
+
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        return activations.lower(plan, plan.as_float(x), self.as_activation())
+
+
+@register
+class ReLU(ActivationLayer):
+    """``x`` from ``threshold`` up to ``max_value``, ``negative_slope * (x - threshold)`` below.
+
+    Source: keras 3.15 ``layers/activations/relu.py``.
+
+    Parameters
+    ----------
+    max_value : float, optional
+        Not negative.
+    negative_slope, threshold : float
+        Not negative.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.ReLU(max_value=2.0)(np.array([[-1.0, 1.0, 5.0]])).tolist()
+    [[0.0, 1.0, 2.0]]
+    """
+
+    def __init__(
+        self,
+        max_value: float | None = None,
+        negative_slope: float | None = 0.0,
+        threshold: float | None = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.max_value = None if max_value is None else not_negative("max_value", max_value)
+        self.negative_slope = not_negative("negative_slope", negative_slope or 0.0)
+        self.threshold = not_negative("threshold", threshold or 0.0)
+
+    def as_activation(self) -> activations.Activation:
+        return activations.relu_kernel(
+            self.max_value, self.negative_slope, self.threshold, config=serialize_layer(self)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "max_value": self.max_value,
+            "negative_slope": self.negative_slope,
+            "threshold": self.threshold,
+        }
+
+
+@register
+class LeakyReLU(ActivationLayer):
+    """``x`` where positive, ``negative_slope * x`` below.
+
+    Source: keras 3.15 ``layers/activations/leaky_relu.py``.
+
+    Parameters
+    ----------
+    negative_slope : float
+        The slope, 0.3 where absent (the activation named "leaky_relu" has 0.2).
+    alpha : float, optional
+        Its name before Keras 3.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.LeakyReLU(0.5)(np.array([[-1.0, 1.0]])).tolist()
+    [[-0.5, 1.0]]
+    """
+
+    def __init__(self, negative_slope: float = 0.3, *, alpha: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if alpha is not None:
+            self.negative_slope = number("alpha", alpha)
+        else:
+            self.negative_slope = number("negative_slope", negative_slope)
+
+    def as_activation(self) -> activations.Activation:
+        return activations.relu_kernel(
+            negative_slope=self.negative_slope, name="leaky_relu", config=serialize_layer(self)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"negative_slope": self.negative_slope}
+
+
+@register
+class ELU(ActivationLayer):
+    """``x`` where positive, ``alpha (exp(x) - 1)`` below.
+
+    Source: keras 3.15 ``layers/activations/elu.py``.
+
+    Parameters
+    ----------
+    alpha : float
+        The factor.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.ELU()(np.array([[-1.0, 1.0]])).round(4).tolist()
+    [[-0.6320999860763550, 1.0]]
+    """
+
+    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.alpha = number("alpha", alpha)
+
+    def as_activation(self) -> activations.Activation:
+        return activations.Activation("elu", "elu", self.alpha, config=serialize_layer(self))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"alpha": self.alpha}
+
+
+@register
+class ThresholdedReLU(ActivationLayer):
+    """``x`` where it is greater than ``theta``, else 0. Keras 1 and 2 only.
+
+    Source: tf_keras 2.21 ``layers/activation/thresholded_relu.py``.
+
+    Parameters
+    ----------
+    theta : float
+        Not negative.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.ThresholdedReLU(1.0)(np.array([[1.0, 2.0]])).tolist()
+    [[0.0, 2.0]]
+    """
+
+    def __init__(self, theta: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.theta = not_negative("theta", theta)
+
+    def as_activation(self) -> activations.Activation:
+        return activations.Activation(
+            "thresholded_relu", "thresholded_relu", self.theta, config=serialize_layer(self)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"theta": self.theta}
+
+
+@register
+class PReLU(Layer):
+    """``x`` where positive, ``alpha x`` below, alpha learnt for every element of a row.
+
+    Source: keras 3.15 ``layers/activations/prelu.py``.
+
+    Parameters
+    ----------
+    alpha_initializer
+        Where fresh slopes start.
+    shared_axes : int or list of int, optional
+        Axes (batch counted as 0) along which one alpha serves.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.PReLU("ones", shared_axes=[1])(np.full((1, 2, 3), -2.0)).min()
+    np.float32(-2.0)
+    """
+
+    ignored_config: ClassVar = {
+        "activity_regularizer": TRAINING_ONLY["activity_regularizer"],
+        "alpha_regularizer": "adds to the training loss only",
+        "alpha_constraint": "applied after a training step only",
+    }
+    min_rank: ClassVar = 2
+
+    def __init__(self, alpha_initializer: Any = "zeros", shared_axes: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.alpha_initializer = initializers.get(alpha_initializer, "alpha_initializer")
+        axes = [] if shared_axes is None else shared_axes
+        self.shared_axes = int_list("shared_axes", [axes] if isinstance(axes, int) else axes, 1, 7)
+        self.alpha: Any = None
+
+    def as_activation(self) -> activations.Activation:
+        raise ConfigError("activation", self.class_name, "PReLU has weights: use it as a layer of its own")
+
+    def build_weights(self, input_shape: Any) -> None:
+        rank = len(input_shape)
+        if any(axis >= rank for axis in self.shared_axes):
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): shared_axes {self.shared_axes} do not all exist "
+                f"in shape {tuple(input_shape)}"
+            )
+        shape = [
+            1 if axis in self.shared_axes else self.expect_size(input_shape, axis) for axis in range(1, rank)
+        ]
+        self.alpha = self.add_weight("alpha", shape, self.alpha_initializer)
+
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        x = plan.as_float(x)
+        ops = plan.ops
+        zero = ops.constant(np.zeros((), np.float32))
+        alpha = ops.constant(plan.packed(self.alpha))
+        below = ops.binary("multiply", alpha, ops.binary("minimum", x.value, zero))
+        above = ops.activate(x.value, activations.relu.core())
+        return x.derive(ops.binary("add", above, below), x.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "alpha_initializer": initializers.serialize(self.alpha_initializer),
+            "shared_axes": self.shared_axes or None,
+        }
+
+
+@register
+class Softmax(Layer):
+    """Softmax along one or several axes.
+
+    Source: keras 3.15 ``layers/activations/softmax.py``. A mask must broadcast to the input; elements
+    where it is false take no part. It passes through.
+
+    Parameters
+    ----------
+    axis : int or list of int
+        The axes that sum to one.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.Softmax()(np.zeros((1, 4))).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+
+    ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
+    min_rank: ClassVar = 2
+
+    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        axes = axis if isinstance(axis, list | tuple) else [axis]
+        if len(axes) != 1:
+            raise ConfigError("axis", axis, "softmax over one axis is supported")
+        self.axis = int_list("axis", axes, -8, 7)[0]
+
+    def as_activation(self) -> activations.Activation:
+        config = None if self.axis == -1 else serialize_layer(self)
+        return activations.Activation("softmax", axis=self.axis, config=config)
+
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        x = plan.as_float(x)
+        masked = x if x.mask is None else self._apply_mask(plan, x)
+        return activations.lower(plan, masked, self.as_activation())
+
+    def _apply_mask(self, plan: Lowering, x: Flow) -> Flow:
+        if x.mask_rank != len(x.shape):
+            raise ValueError(
+                f"layer {self.name!r} (Softmax): a mask of rank {x.mask_rank} does not broadcast to its input "
+                f"of shape {x.shape}; Keras fails here too"
+            )
+        # keras 3.15; up to 3.12 the mask was added to the input, which differs for rows without any true.
+        large = plan.ops.constant(np.asarray(-1e9, np.float32))
+        assert x.mask is not None
+        return x.derive(plan.ops.select(x.mask, x.value, large), x.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"axis": self.axis}
+
+
+def not_negative(key: str, value: Any) -> float:
+    """``value`` as a finite float from 0 on, or a ``ConfigError``."""
+    result = number(key, value)
+    if result < 0:
+        raise ConfigError(key, value, "expected a number from 0 on")
+    return result
+
+
+def int_list(key: str, value: Any, minimum: int, maximum: int) -> list[int]:
+    """``value`` as a list of different ints in range, or a ``ConfigError``."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if len(items) > 8:
+        raise ConfigError(key, value, "expected at most 8 integers")
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, int | np.integer) or not minimum <= item <= maximum:
+            raise ConfigError(key, value, f"expected integers from {minimum} to {maximum}")
+    if len(set(items)) != len(items):
+        raise ConfigError(key, value, "expected different integers")
+    return [int(item) for item in items]

@@ -1,0 +1,497 @@
+# SPDX-License-Identifier: MIT
+"""InputLayer, Dense, Embedding, Masking, Activation and Identity."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from unrolled import activations, initializers
+from unrolled.errors import ConfigError
+from unrolled.layers.base import (
+    TRAINING_ONLY,
+    KerasTensor,
+    Layer,
+    Node,
+    checked_shape,
+    flag,
+    number,
+    positive_int,
+)
+from unrolled.layers.registry import register
+from unrolled.lowering import Flow, Lowering
+
+# Options of layers with a kernel that cannot change what the saved kernel computes.
+LORA_IGNORED = {
+    "lora_rank": "the low-rank update is merged into the kernel when Keras saves",
+    "lora_alpha": "the low-rank update is merged into the kernel when Keras saves",
+}
+
+_INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def tensor_dtype(key: str, dtype: Any) -> str:
+    """The dtype in which a tensor of Keras's ``dtype`` is computed: float32, int32 or bool."""
+    name = "float32" if dtype is None else getattr(dtype, "name", dtype)
+    if name in _FLOAT_DTYPES:
+        return "float32"
+    if name in _INTEGER_DTYPES:
+        return "int32"
+    if name in ("bool", "float", "int"):
+        return {"bool": "bool", "float": "float32", "int": "int32"}[name]
+    raise ConfigError(key, dtype, "expected a float, integer or bool dtype; text is not supported")
+
+
+def refuse_quantization(value: Any) -> None:
+    """Raise ``ConfigError`` where a layer is quantised."""
+    if value is not None:
+        raise ConfigError(
+            "quantization_config", value, "quantised layers are not supported; save the model before quantize()"
+        )
+
+
+@register
+class InputLayer(Layer):
+    """An input of a model. ``Input()`` makes one and returns its tensor.
+
+    Source: keras 3.15 ``layers/core/input_layer.py``. Has no mask.
+
+    Parameters
+    ----------
+    shape : tuple, optional
+        Of one row: without the batch axis. ``None`` where any size goes.
+    batch_size : int, optional
+        The batch size, where it is fixed.
+    dtype : str, optional
+        Floats are computed as float32, integers as int32.
+    sparse, ragged : bool
+        Must be false.
+    batch_shape : tuple, optional
+        ``(batch, ...)``, instead of ``shape`` and ``batch_size``.
+    name : str, optional
+        Keras's automatic name where absent.
+
+    Examples
+    --------
+    >>> from unrolled import layers
+    >>> layers.InputLayer(shape=(7, 3)).batch_shape
+    (None, 7, 3)
+    """
+
+    ignored_config: ClassVar = {
+        "optional": "every input must be given here",
+        "input_tensor": "only a graph being built in Keras has one",
+    }
+
+    def __init__(
+        self,
+        shape: Any = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        sparse: bool | None = False,
+        ragged: bool | None = False,
+        batch_shape: Any = None,
+        *,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if batch_shape is None:
+            batch_shape = kwargs.pop("batch_input_shape", None)
+        if shape is None:
+            shape = kwargs.pop("input_shape", None)
+        super().__init__(name=name, **kwargs)
+        for key, value in (("sparse", sparse), ("ragged", ragged)):
+            if flag(key, value):
+                raise ConfigError(key, value, f"{key} tensors are not supported")
+        if batch_shape is None:
+            if shape is None:
+                raise ConfigError("shape", shape, "expected shape or batch_shape")
+            if batch_size is not None:
+                batch_size = positive_int("batch_size", batch_size)
+            batch_shape = (batch_size, *((shape,) if isinstance(shape, int) else checked_shape("shape", shape)))
+        self.batch_shape = checked_shape("batch_shape", batch_shape)
+        if not self.batch_shape:
+            raise ConfigError("batch_shape", batch_shape, "expected at least the batch axis")
+        self.dtype = "float32" if dtype is None else str(getattr(dtype, "name", dtype))
+        self.declared_input_shape = self.batch_shape
+        self.built = True
+        node = Node(self, (), {})
+        node.outputs = KerasTensor(self.batch_shape, tensor_dtype("dtype", dtype), node=node, name=self.name)
+        self.nodes.append(node)
+
+    @property
+    def output(self) -> KerasTensor:
+        """The symbolic tensor of this input."""
+        tensor: KerasTensor = self.nodes[0].outputs
+        return tensor
+
+    def output_dtype(self, input_dtype: str) -> str:
+        return input_dtype
+
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "batch_shape": self.batch_shape,
+            "dtype": self.dtype,
+            "sparse": False,
+            "ragged": False,
+            "name": self.name,
+        }
+
+
+def Input(  # noqa: N802 - Keras's name
+    shape: Any = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    sparse: bool | None = None,
+    ragged: bool | None = None,
+    batch_shape: Any = None,
+    name: str | None = None,
+    tensor: KerasTensor | None = None,
+    optional: bool = False,
+) -> KerasTensor:
+    """The symbolic tensor of a new input.
+
+    Parameters
+    ----------
+    shape : tuple, optional
+        Of one row: without the batch axis.
+    batch_size : int, optional
+        The batch size, where it is fixed.
+    dtype : str, optional
+        "float32" where absent.
+    sparse, ragged : bool, optional
+        Must be false.
+    batch_shape : tuple, optional
+        ``(batch, ...)``, instead of ``shape`` and ``batch_size``.
+    name : str, optional
+        Keras's automatic name where absent.
+    tensor : KerasTensor, optional
+        Returned as it is.
+    optional : bool
+        Kept for Keras's signature; every input must be given.
+
+    Returns
+    -------
+    KerasTensor
+
+    Examples
+    --------
+    >>> from unrolled import Input
+    >>> Input(shape=(7, 3)).shape
+    (None, 7, 3)
+    """
+    if tensor is not None:
+        return tensor
+    return InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, name=name, optional=optional).output
+
+
+@register
+class Dense(Layer):
+    """activation(x kernel + bias) along the last axis.
+
+    Source: keras 3.15 ``layers/core/dense.py``. Input ``(batch, ..., features)``, output
+    ``(batch, ..., units)``; the mask passes through.
+
+    Parameters
+    ----------
+    units : int
+        Size of the output's last axis.
+    activation : str, optional
+        None is linear.
+    use_bias : bool
+        Whether there is a bias.
+    kernel_initializer, bias_initializer
+        Where fresh weights start.
+    quantization_config : None
+        Quantised layers are refused.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.Dense(4, activation="relu")(np.zeros((2, 7, 3), np.float32)).shape
+    (2, 7, 4)
+    """
+
+    ignored_config: ClassVar = TRAINING_ONLY | LORA_IGNORED
+    min_rank: ClassVar = 2
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        quantization_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = positive_int("units", units)
+        self.activation = activations.get(activation)
+        self.use_bias = flag("use_bias", use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        refuse_quantization(quantization_config)
+        self.kernel: Any = None
+        self.bias: Any = None
+
+    def build_weights(self, input_shape: Any) -> None:
+        features = self.expect_size(input_shape, -1)
+        self.kernel = self.add_weight("kernel", (features, self.units), self.kernel_initializer)
+        if self.use_bias:
+            self.bias = self.add_weight("bias", (self.units,), self.bias_initializer)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return activations.output_shape((*input_shape[:-1], self.units), self.activation)
+
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        x = plan.as_float(x)
+        fused = self.activation if self.activation.is_elementwise else activations.linear
+        value = plan.ops.dense(x.value, plan.packed(self.kernel), plan.weights(self.bias), fused.core())
+        result = x.derive(value, (*x.shape[:-1], self.units))
+        return result if fused is self.activation else activations.lower(plan, result, self.activation)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "units": self.units,
+            "activation": self.activation.serialize(),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+        }
+
+
+@register
+class Embedding(Layer):
+    """Rows of a table by index.
+
+    Source: keras 3.15 ``layers/core/embedding.py``; ``input_length``: tf_keras 2.21
+    ``layers/core/embedding.py``. Input ``(batch, ...)`` of integers from 0 to ``input_dim - 1`` (floats are
+    truncated; an index out of range is an error when run), output ``(batch, ..., output_dim)``. With
+    ``mask_zero`` the mask is ``ids != 0``, else there is none.
+
+    Parameters
+    ----------
+    input_dim : int
+        Rows of the table.
+    output_dim : int
+        Size of a row.
+    embeddings_initializer
+        Where a fresh table starts.
+    mask_zero : bool
+        Whether index 0 is padding.
+    input_length : int or list, optional
+        Keras 2's declaration of the input's shape.
+    weights : list of array_like, optional
+        The table.
+    quantization_config : None
+        Quantised layers are refused.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layer = layers.Embedding(10, 4, mask_zero=True)
+    >>> ids = np.array([[3, 0, 5]])
+    >>> layer(ids).shape, layer.compute_mask(ids).tolist()
+    ((1, 3, 4), [[True, False, True]])
+    """
+
+    ignored_config: ClassVar = (
+        TRAINING_ONLY
+        | LORA_IGNORED
+        | {
+            "embeddings_regularizer": "adds to the training loss only",
+            "embeddings_constraint": "applied after a training step only",
+            "sparse": "chooses how gradients are kept",
+            "dropout": "Keras 1: active in training only",
+        }
+    )
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        mask_zero: bool = False,
+        input_length: Any = None,
+        weights: Any = None,
+        quantization_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_dim = positive_int("input_dim", input_dim)
+        self.output_dim = positive_int("output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
+        self.mask_zero = flag("mask_zero", mask_zero)
+        refuse_quantization(quantization_config)
+        self.input_length: tuple[int | None, ...] = ()
+        if input_length is not None:
+            lengths = input_length if isinstance(input_length, list | tuple) else [input_length]
+            self.input_length = checked_shape("input_length", lengths)
+            if self.declared_input_shape is None:
+                self.declared_input_shape = (None, *self.input_length)
+        self._given_weights = weights
+        self.embeddings: Any = None
+
+    def build_weights(self, input_shape: Any) -> None:
+        shape = (self.input_dim, self.output_dim)
+        self.embeddings = self.add_weight("embeddings", shape, self.embeddings_initializer)
+        if self._given_weights is not None:
+            given = self._given_weights
+            self.embeddings.assign(given[0] if isinstance(given, list | tuple) and len(given) == 1 else given)
+
+    def check_input_shape(self, input_shape: Any) -> None:
+        super().check_input_shape(input_shape)
+        lengths = self.input_length
+        if lengths and (
+            len(lengths) != len(input_shape) - 1
+            or any(
+                want is not None and got is not None and want != got
+                for want, got in zip(lengths, input_shape[1:], strict=True)
+            )
+        ):
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): input_length is {list(lengths)}, "
+                f"got shape {tuple(input_shape)}"
+            )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        sizes = tuple(input_shape)
+        if self.input_length:
+            lengths = zip(self.input_length, sizes[1:], strict=True)
+            sizes = (sizes[0], *(want if got is None else got for want, got in lengths))
+        return (*sizes, self.output_dim)
+
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        ids = x.value if x.dtype != "bool" else plan.ops.cast(x.value, "int32")
+        result = Flow(
+            plan.ops.embedding(ids, plan.packed(self.embeddings)), self.compute_output_shape(x.shape)
+        )
+        if not self.mask_zero:
+            return result
+        zero = np.zeros((), np.float32 if x.dtype == "float32" else np.int32)
+        mask = plan.ops.binary("not_equal", ids, plan.ops.constant(zero))
+        return result.with_mask(mask, len(x.shape))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
+            "mask_zero": self.mask_zero,
+        }
+
+
+@register
+class Masking(Layer):
+    """Masks timesteps whose features all equal a value, and zeroes them.
+
+    Source: keras 3.15 ``layers/core/masking.py``. The shape stays; the mask is ``any(x != mask_value)``
+    over the last axis.
+
+    Parameters
+    ----------
+    mask_value : float
+        The value of padding.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layer = layers.Masking(mask_value=-1.0)
+    >>> x = np.array([[[1.0, 2.0], [-1.0, -1.0]]], np.float32)
+    >>> layer(x).tolist(), layer.compute_mask(x).tolist()
+    ([[[1.0, 2.0], [0.0, 0.0]]], [[True, False]])
+    """
+
+    min_rank: ClassVar = 2
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = number("mask_value", mask_value)
+
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        x = plan.as_float(x)
+        rank = len(x.shape)
+        value = plan.ops.constant(np.asarray(self.mask_value, np.float32))
+        mask = plan.ops.reduce(plan.ops.binary("not_equal", x.value, value), kind="any", axes=(rank - 1,))
+        return Flow(plan.ops.apply_mask(x.value, mask), x.shape).with_mask(mask, rank - 1)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"mask_value": self.mask_value}
+
+
+@register
+class Activation(Layer):
+    """An activation as a layer.
+
+    Source: keras 3.15 ``layers/activations/activation.py``. The shape stays (glu halves the last axis);
+    the mask passes through.
+
+    Parameters
+    ----------
+    activation : str
+        See ``unrolled.activations``.
+    **kwargs
+        ``input_shape`` and the like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.Activation("relu")(np.array([[-1.0, 2.0]])).tolist()
+    [[0.0, 2.0]]
+    """
+
+    ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def as_activation(self) -> activations.Activation:
+        """The activation, for a layer that is given this one as its activation."""
+        return self.activation
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return activations.output_shape(input_shape, self.activation)
+
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        return activations.lower(plan, plan.as_float(x), self.activation)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"activation": self.activation.serialize()}
+
+
+@register
+class Identity(Layer):
+    """Gives what it gets, mask included.
+
+    Source: keras 3.15 ``layers/core/identity.py``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled import layers
+    >>> layers.Identity()(np.array([[1.0]])).tolist()
+    [[1.0]]
+    """
+
+    def output_dtype(self, input_dtype: str) -> str:
+        return input_dtype
+
+    def lower(self, plan: Lowering, x: Any, **kwargs: Any) -> Any:
+        return x
