@@ -60,7 +60,7 @@ UNROLLED_NO_INLINE void activate_rows(const Activation& activation, const float*
       return map([&](Vector v) {
         const Vector kept = if_less_equal(alpha, v, alpha, v);
         const Vector below = activation.beta == 0.0f ? zero : beta * (v - gamma);
-        return if_less(v, gamma, below, kept);
+        return if_less_equal(v, gamma, below, kept);  // 0 at the threshold itself, as Keras
       });
     case ActivationKind::kSigmoid:
       return map([](Vector v) { return sigmoid(v); });

@@ -94,7 +94,9 @@ class Activation:
         return ActivationLayer(self)(x)
 
 
-def _elementwise(name: str, kind: str, alpha: float = 0.0, beta: float = 0.0, gamma: float = 0.0) -> Activation:
+def _elementwise(
+    name: str, kind: str, alpha: float = 0.0, beta: float = 0.0, gamma: float = 0.0
+) -> Activation:
     return Activation(name, kind, alpha, beta, gamma)
 
 
@@ -259,12 +261,12 @@ def _lower_glu(plan: Lowering, x: Flow, axis: int) -> Flow:
 
 def output_shape(shape: Any, activation: Activation) -> tuple[int | None, ...]:
     """The shape after ``activation``: the same, but that glu halves its axis."""
-    shape = tuple(shape)
+    sizes: tuple[int | None, ...] = tuple(shape)
     if activation.name != "glu":
-        return shape
-    axis = activation.axis + len(shape) if activation.axis < 0 else activation.axis
-    size = shape[axis]
-    return (*shape[:axis], None if size is None else size // 2, *shape[axis + 1 :])
+        return sizes
+    axis = activation.axis + len(sizes) if activation.axis < 0 else activation.axis
+    size = sizes[axis]
+    return (*sizes[:axis], None if size is None else size // 2, *sizes[axis + 1 :])
 
 
 def serialize(activation: Any) -> Any:

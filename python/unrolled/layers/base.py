@@ -20,7 +20,7 @@ from unrolled.semantics import KERAS_3, Semantics
 from unrolled.variable import PlanCache, Variable
 
 # Config keys that occur on layers of several families and cannot change what a trained layer computes.
-TRAINING_ONLY: Mapping[str, str] = {
+TRAINING_ONLY: dict[str, str] = {
     "activity_regularizer": "adds to the training loss only",
     "kernel_regularizer": "adds to the training loss only",
     "recurrent_regularizer": "adds to the training loss only",
@@ -580,6 +580,27 @@ def number(key: str, value: Any) -> float:
     if not np.isfinite(value):
         raise ConfigError(key, value, "expected a finite number")
     return float(value)
+
+
+def not_negative(key: str, value: Any) -> float:
+    """``value`` as a finite float from 0 on, or a ``ConfigError``."""
+    result = number(key, value)
+    if result < 0:
+        raise ConfigError(key, value, "expected a number from 0 on")
+    return result
+
+
+def int_list(key: str, value: Any, minimum: int, maximum: int) -> list[int]:
+    """``value`` as a list of different ints in range, or a ``ConfigError``."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if len(items) > 8:
+        raise ConfigError(key, value, "expected at most 8 integers")
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, int | np.integer) or not minimum <= item <= maximum:
+            raise ConfigError(key, value, f"expected integers from {minimum} to {maximum}")
+    if len(set(items)) != len(items):
+        raise ConfigError(key, value, "expected different integers")
+    return [int(item) for item in items]
 
 
 def choice(key: str, value: Any, allowed: Sequence[str]) -> str:

@@ -48,7 +48,9 @@ def refuse_quantization(value: Any) -> None:
     """Raise ``ConfigError`` where a layer is quantised."""
     if value is not None:
         raise ConfigError(
-            "quantization_config", value, "quantised layers are not supported; save the model before quantize()"
+            "quantization_config",
+            value,
+            "quantised layers are not supported; save the model before quantize()",
         )
 
 
@@ -110,7 +112,10 @@ class InputLayer(Layer):
                 raise ConfigError("shape", shape, "expected shape or batch_shape")
             if batch_size is not None:
                 batch_size = positive_int("batch_size", batch_size)
-            batch_shape = (batch_size, *((shape,) if isinstance(shape, int) else checked_shape("shape", shape)))
+            batch_shape = (
+                batch_size,
+                *((shape,) if isinstance(shape, int) else checked_shape("shape", shape)),
+            )
         self.batch_shape = checked_shape("batch_shape", batch_shape)
         if not self.batch_shape:
             raise ConfigError("batch_shape", batch_shape, "expected at least the batch axis")
@@ -187,7 +192,9 @@ def Input(  # noqa: N802 - Keras's name
     """
     if tensor is not None:
         return tensor
-    return InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, name=name, optional=optional).output
+    return InputLayer(
+        shape, batch_size, dtype, sparse, ragged, batch_shape, name=name, optional=optional
+    ).output
 
 
 @register

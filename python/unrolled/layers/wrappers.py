@@ -237,7 +237,7 @@ class Bidirectional(Layer):
         if self.merge_mode == "ave":
             import numpy as np
 
-            total = plan.ops.binary("divide", total, plan.ops.constant(np.float32(2.0).reshape(())))
+            total = plan.ops.binary("divide", total, plan.ops.constant(np.array(2.0, np.float32)))
         return [total]
 
     def get_config(self) -> dict[str, Any]:
