@@ -199,6 +199,30 @@ class Model(Layer):
             flat = compiled.run(arrays, batch_size or 0)
         return tree.unflatten(structure, iter(flat))
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model on arrays at once with the least overhead, or call it on symbolic tensors.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The input(s) as for ``predict``; ``mask``, ``(batch, timesteps)`` of bool.
+
+        Returns
+        -------
+        ndarray of float32, or a list or dict of them
+            The numbers of ``predict``; KerasTensor for symbolic inputs.
+
+        Raises
+        ------
+        ValueError
+            As ``predict``.
+        """
+        if len(args) == 1 and not kwargs:
+            thin = self._plans.get(_THIN)
+            if thin is not None and thin.takes(args[0]):
+                return thin.run(args)[0]
+        return super().__call__(*args, **kwargs)
+
     def _call_on_arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
         self.check_training(kwargs.pop("training", None))
@@ -209,7 +233,9 @@ class Model(Layer):
         arrays = self._check_inputs(args[0])
         compiled, structure = self._compiled(arrays)
         flat = compiled.run(arrays)
-        return flat[0] if isinstance(structure, int) else tree.unflatten(structure, iter(flat))
+        if isinstance(structure, int) and len(arrays) == 1 and not compiled.is_stateful:
+            self._plans.put(_THIN, _ThinPath(compiled, self.inputs[0].shape, arrays[0].dtype))
+        return tree.unflatten(structure, iter(flat))
 
     def check_training(self, training: Any) -> None:
         for layer in self.layers:
@@ -330,6 +356,33 @@ class Model(Layer):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+# Key of the thin path among a model's plans, so that assigning a weight drops it with them.
+_THIN = "thin"
+
+
+class _ThinPath:
+    """One array in, one out, no states: what a call on a small model costs is mostly Python."""
+
+    __slots__ = ("_dtype", "_fixed", "_shape", "run")
+
+    def __init__(self, compiled: CompiledPlan, shape: Shape, dtype: np.dtype[Any]) -> None:
+        self.run = compiled.plan.run
+        self._dtype = dtype
+        self._shape = shape
+        self._fixed = None if None in shape[1:] else shape[1:]
+
+    def takes(self, x: Any) -> bool:
+        """Whether ``x`` is an array that needs no conversion and has the expected shape."""
+        if type(x) is not np.ndarray or x.dtype is not self._dtype:
+            return False
+        if self._fixed is not None:
+            return bool(x.shape[1:] == self._fixed)
+        shape = x.shape
+        return len(shape) == len(self._shape) and all(
+            want is None or want == got for want, got in zip(self._shape[1:], shape[1:], strict=True)
+        )
 
 
 def walk_layers(layer: Layer) -> Iterator[Layer]:
