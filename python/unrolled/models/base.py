@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from unrolled import tree
 from unrolled.layers.base import KerasTensor, Layer, Node
-from unrolled.lowering import CompiledPlan, Flow, Lowering
+from unrolled.lowering import CompiledPlan, Flow, Lowering, Shape
 from unrolled.models.summary import summary_text
 
 if TYPE_CHECKING:
