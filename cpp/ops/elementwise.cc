@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Operations of two or three values that broadcast as NumPy does: binary (arithmetic, comparison, logic)
 // and select; and logical_not.
-#include <cmath>
-
 #include "ops/factories.h"
+#include "ops/walk.h"
 
 namespace unrolled {
 namespace {
@@ -54,67 +53,24 @@ bool batches_align(std::span<const TensorType> inputs, std::span<const Operand> 
   return true;
 }
 
-// Strides in elements of an operand over the broadcast shape, 0 along repeated axes; neighbouring axes that
-// all operands step through alike are merged, so that most calls have one or two axes left.
 template <int N>
-struct Walk {
-  int rank = 0;
-  Index dims[kMaxRank] = {};
-  Index strides[N][kMaxRank] = {};
-
-  Walk(const Shape& out, const TensorView* const (&inputs)[N]) {
-    Index next[N];
-    for (Index& stride : next) stride = 1;
-    // From the last axis outwards; `rank` axes so far, stored innermost first.
-    for (int axis = out.rank - 1; axis >= 0; --axis) {
-      const Index size = out.dims[axis];
-      if (size == 1) continue;
-      Index own[N];
-      bool merges = rank > 0;
-      for (int n = 0; n < N; ++n) {
-        const Shape& shape = inputs[n]->type.shape;
-        const int at = axis - (out.rank - shape.rank);
-        const Index extent = at < 0 ? 1 : shape.dims[at];
-        own[n] = extent == 1 ? 0 : next[n];
-        next[n] *= extent;
-        merges = merges && own[n] == strides[n][rank - 1] * dims[rank - 1];
-      }
-      if (merges) {
-        dims[rank - 1] *= size;
-        continue;
-      }
-      dims[rank] = size;
-      for (int n = 0; n < N; ++n) strides[n][rank] = own[n];
-      ++rank;
+Walk<N> walk_broadcast(const Shape& out, const TensorView* const (&inputs)[N]) {
+  Walk<N> walk;
+  Index next[N];
+  for (Index& stride : next) stride = 1;
+  for (int axis = out.rank - 1; axis >= 0; --axis) {
+    Index own[N];
+    for (int n = 0; n < N; ++n) {
+      const Shape& shape = inputs[n]->type.shape;
+      const int at = axis - (out.rank - shape.rank);
+      const Index extent = at < 0 ? 1 : shape.dims[at];
+      own[n] = extent == 1 ? 0 : next[n];
+      next[n] *= extent;
     }
-    if (rank == 0) dims[rank++] = 1;
+    walk.push(out.dims[axis], own);
   }
-
-  // Calls body(out_offset, operand offsets, count) for runs along the innermost axis within `range`.
-  template <typename Body>
-  void rows(Range range, Body body) const {
-    Index at[kMaxRank];
-    Index rest = range.begin;
-    for (int axis = 0; axis < rank; ++axis) {
-      at[axis] = rest % dims[axis];
-      rest /= dims[axis];
-    }
-    for (Index out = range.begin; out < range.end;) {
-      Index offsets[N] = {};
-      for (int n = 0; n < N; ++n) {
-        for (int axis = 0; axis < rank; ++axis) offsets[n] += at[axis] * strides[n][axis];
-      }
-      const Index count = std::min(dims[0] - at[0], range.end - out);
-      body(out, offsets, count);
-      out += count;
-      at[0] = 0;
-      for (int axis = 1; axis < rank; ++axis) {
-        if (++at[axis] < dims[axis]) break;
-        at[axis] = 0;
-      }
-    }
-  }
-};
+  return walk;
+}
 
 struct Add {
   template <typename T>
@@ -204,7 +160,7 @@ void apply(const OpContext& context) {
   const auto* b = static_cast<const In*>(context.inputs[1].data);
   auto* y = static_cast<Out*>(out.data);
   const Function function;
-  const Walk<2> walk(out.type.shape, {&context.inputs[0], &context.inputs[1]});
+  const Walk<2> walk = walk_broadcast<2>(out.type.shape, {&context.inputs[0], &context.inputs[1]});
   const bool a_steps = walk.strides[0][0] == 1;
   const bool b_steps = walk.strides[1][0] == 1;
   walk.rows(share_of(element_count(out.type.shape), context.team, kGrain),
@@ -309,7 +265,8 @@ void run_select(const OpContext& context) {
   const auto* a = static_cast<const T*>(context.inputs[1].data);
   const auto* b = static_cast<const T*>(context.inputs[2].data);
   auto* y = static_cast<T*>(out.data);
-  const Walk<3> walk(out.type.shape, {&context.inputs[0], &context.inputs[1], &context.inputs[2]});
+  const Walk<3> walk =
+      walk_broadcast<3>(out.type.shape, {&context.inputs[0], &context.inputs[1], &context.inputs[2]});
   const Index condition_step = walk.strides[0][0];
   const Index a_step = walk.strides[1][0];
   const Index b_step = walk.strides[2][0];
