@@ -32,7 +32,9 @@ class PlanBuilder {
   bool is_finished_ = false;
 };
 
-int add_constant(PlanBuilder& builder, const py::array& value) {
+int add_constant(PlanBuilder& builder, const py::object& given) {
+  const py::array value = py::array::ensure(given);  // NumPy scalars too
+  if (!value) throw py::error_already_set();
   const py::dtype dtype = value.dtype();
   TensorType type;
   py::array array;

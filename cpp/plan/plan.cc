@@ -156,8 +156,12 @@ Workspace& Plan::Run::workspace(int thread) const {
 Plan::Run::Choice Plan::Run::choose(Index max_rows, int threads) const {
   const State& state = *state_;
   Choice choice;
-  const int wanted = std::clamp(threads > 0 ? threads : num_threads(), 1, kMaxThreads);
-  choice.threads = state.seconds < kWorthSharing ? 1 : wanted;
+  // A number that the caller asks for is taken as it is; the default one only where it pays.
+  if (threads > 0) {
+    choice.threads = std::min(threads, kMaxThreads);
+  } else if (state.seconds >= kWorthSharing) {
+    choice.threads = num_threads();
+  }
   if (!state.is_row_independent) return choice;
 
   const Index batch = state.inputs[0].shape.dims[0];

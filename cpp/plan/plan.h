@@ -55,8 +55,8 @@ class Plan {
 
     std::span<const TensorType> outputs() const { return state_->outputs; }
 
-    // `max_rows` > 0 limits the rows of the batch that are computed at once (memory); `threads` > 0 replaces
-    // num_threads(). Neither changes a bit of the results.
+    // `max_rows` > 0 limits the rows of the batch that are computed at once (memory); `threads` > 0 is
+    // how many to use; 0: num_threads() where the work is worth it. Neither changes a bit of the results.
     void execute(std::span<const void* const> inputs, std::span<void* const> outputs, Index max_rows,
                  int threads);
 
