@@ -39,7 +39,7 @@ NAME_LENGTH = 1_024
 def converted(part: str) -> Iterator[None]:
     """Turn whatever a library raises over a broken file into ``ModelFileError`` naming ``part``.
 
-    h5py, zipfile, zlib and json raise OSError, RuntimeError, KeyError, ValueError, TypeError and more for
+    zipfile, zlib, struct and json raise OSError, RuntimeError, KeyError, ValueError, TypeError and more for
     broken input, so everything is caught; the cause stays attached.
     """
     try:

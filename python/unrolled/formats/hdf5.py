@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Read access to HDF5 files of strangers: hard links, data inside the file, sizes checked first.
-
-h5py is imported here and nowhere else, when the first file is opened.
-"""
+"""Read access to HDF5 files of strangers: hard links, data inside the file, sizes checked first."""
 
 from __future__ import annotations
 
@@ -11,17 +8,20 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ModelFileError, printable
+from unrolled.formats import hdf5_structures as structures
 from unrolled.formats.archive import regular_size
 from unrolled.formats.checks import EXPANSION, HDF5_DEPTH, OBJECTS, SLACK, converted
+from unrolled.formats.hdf5_structures import SIGNATURE, BrokenError, Datatype, Header, Layout, Structures
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_SHUFFLE, _DEFLATE = 2, 1  # h5py.h5z.FILTER_*
+__all__ = ["SIGNATURE", "HDF5File", "StoredArray"]
+
+_DEFLATE, _SHUFFLE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -70,106 +70,104 @@ class HDF5File:
 
     def __init__(self, source: Path | bytes, title: str) -> None:
         self.title = title
-        if isinstance(source, bytes):
-            self._size = len(source)
-            start = source[: len(SIGNATURE) + 1]
-        else:
-            self._size = regular_size(source)
-            with open(source, "rb") as file:
-                start = file.read(len(SIGNATURE) + 1)
-        if not start.startswith(SIGNATURE) or len(start) <= len(SIGNATURE):
-            raise ModelFileError(f"{title}: not an HDF5 file")
-        if start[-1] > 3:
-            raise ModelFileError(f"{title}: HDF5 superblock of unknown version {start[-1]}")
-        # Bytes that may still be read: arrays may overlap in the file, so each alone proves nothing.
+        self._size = len(source) if isinstance(source, bytes) else regular_size(source)
+        # Bytes that may still be read: structures, arrays and texts may overlap in the file, so each alone
+        # proves nothing. A sound file is read about once.
         self._allowance = EXPANSION * self._size + SLACK
-        with converted(f"{title}: broken HDF5 file"):
-            import h5py  # type: ignore[import-untyped]
-
-            self._h5py = h5py
-            self._file = h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
+        self._file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
+        self._structures = Structures(self._bytes)
+        self._members: dict[int, dict[str, int | None] | None] = {}
+        try:
+            with converted(f"{title}: not an HDF5 file that Keras writes"):
+                self._root = self._structures.root()
+        except ModelFileError:
+            self._file.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
-        with converted(f"{self.title}: broken HDF5 file"):
-            self._file.close()
+        self._file.close()
 
     def where(self, path: tuple[str, ...]) -> str:
         """An object of the file for error messages."""
         return f"{self.title}, {printable('/' + '/'.join(path))!r}"
 
+    def _bytes(self, address: int, size: int) -> bytes:
+        if size < 0 or address < 0 or address + size > self._size:
+            raise BrokenError(f"{size} bytes at {address}, outside the file of {self._size} bytes")
+        self._spend(size)
+        self._file.seek(address)
+        data = self._file.read(size)
+        if len(data) != size:
+            raise BrokenError("the file ends early")
+        return data
+
     # ---------------------------------------------------------------- objects
 
-    def _open(self, path: tuple[str, ...]) -> Any:
-        """The low-level id of the object at ``path``, by hard links only."""
-        h5py = self._h5py
-        with converted(f"{self.where(path)}: broken"):
-            found = h5py.h5g.open(self._file.id, b"/")
-            for depth, name in enumerate(path):
-                encoded = name.encode("utf-8", "surrogateescape")
-                if not isinstance(found, h5py.h5g.GroupID) or not found.links.exists(encoded):
-                    raise ModelFileError(f"{self.where(path[: depth + 1])}: missing")
-                if found.links.get_info(encoded).type != h5py.h5l.TYPE_HARD:
-                    raise ModelFileError(
-                        f"{self.where(path[: depth + 1])}: a link out of its place in the file (soft or external)"
-                    )
-                found = h5py.h5o.open(found, encoded)
-            return found
+    def _address(self, path: tuple[str, ...]) -> int:
+        """The header address of the object at ``path``, by hard links only."""
+        address = self._root
+        for depth, name in enumerate(path):
+            members = self._links(address, path[:depth])
+            if members is None or name not in members:
+                raise ModelFileError(f"{self.where(path[: depth + 1])}: missing")
+            target = members[name]
+            if target is None:
+                raise ModelFileError(
+                    f"{self.where(path[: depth + 1])}: a soft or external link, which is never followed"
+                )
+            address = target
+        return address
+
+    def _header(self, path: tuple[str, ...]) -> Header:
+        address = self._address(path)
+        with converted(f"{self.where(path)}: broken HDF5 object"):
+            return self._structures.header(address)
+
+    def _links(self, address: int, path: tuple[str, ...]) -> dict[str, int | None] | None:
+        if address not in self._members:
+            with converted(f"{self.where(path)}: broken HDF5 group"):
+                self._members[address] = self._structures.links(self._structures.header(address))
+        return self._members[address]
 
     def contains(self, path: tuple[str, ...]) -> bool:
         """Whether there is an object at ``path``."""
         return all(path[depth] in self.children(path[:depth]) for depth in range(len(path)))
 
-    def is_group(self, path: tuple[str, ...]) -> bool:
-        """Whether the object at ``path`` is a group."""
-        return isinstance(self._open(path), self._h5py.h5g.GroupID)
-
     def children(self, path: tuple[str, ...]) -> list[str]:
-        """Names of the links of the group at ``path``; none where it is no group."""
-        group = self._open(path)
-        if not isinstance(group, self._h5py.h5g.GroupID):
-            return []
-        with converted(f"{self.where(path)}: broken group"):
-            if group.get_num_objs() > OBJECTS:
-                raise ModelFileError(
-                    f"{self.where(path)}: {group.get_num_objs()} members (at most {OBJECTS})"
-                )
-            return [name.decode("utf-8", "surrogateescape") for name in group]
+        """Names of the members of the group at ``path``; none where it is no group."""
+        return list(self._links(self._address(path), path) or ())
 
     def walk(self, path: tuple[str, ...], skip: frozenset[str] = frozenset()) -> Iterator[tuple[str, ...]]:
         """Paths of all groups at and below ``path``, parents first, without first-level names in ``skip``."""
         waiting = [path]
-        seen = set()
+        seen: set[int] = set()
         while waiting:
             here = waiting.pop()
-            identifier = self._open(here)
-            if not isinstance(identifier, self._h5py.h5g.GroupID):
+            address = self._address(here)
+            members = self._links(address, here)
+            if members is None:
                 continue
-            with converted(f"{self.where(here)}: broken group"):
-                address = self._h5py.h5o.get_info(identifier).addr
             if address in seen:
                 raise ModelFileError(f"{self.where(here)}: a group that has two places in the file")
             seen.add(address)
-            if len(here) > HDF5_DEPTH or len(seen) > OBJECTS:
-                raise ModelFileError(f"{self.where(here)}: groups nested too deeply or too many")
+            if len(here) > HDF5_DEPTH or len(waiting) + len(seen) > OBJECTS:
+                raise ModelFileError(f"{self.where(here)}: groups nested too deeply, or too many")
             yield here
-            names = self.children(here)
-            if here == path:
-                names = [name for name in names if name not in skip]
+            names = [name for name in members if here != path or name not in skip]
             waiting += [(*here, name) for name in reversed(names)]
 
     # ------------------------------------------------------------- attributes
 
     def attribute_names(self, path: tuple[str, ...]) -> list[str]:
         """Names of the attributes of the object at ``path``."""
-        identifier = self._open(path)
+        header = self._header(path)
         with converted(f"{self.where(path)}: broken attributes"):
-            count = self._h5py.h5a.get_num_attrs(identifier)
-            if count > OBJECTS:
-                raise ModelFileError(f"{self.where(path)}: {count} attributes (at most {OBJECTS})")
+            self._refuse_dense(header)
             return [
-                self._h5py.h5a.open(identifier, index=number).name.decode("utf-8", "surrogateescape")
-                for number in range(count)
+                self._structures.attribute(data)[0]
+                for kind, data in header.messages
+                if kind == structures.ATTRIBUTE
             ]
 
     def attribute(self, path: tuple[str, ...], name: str) -> str | list[str] | None:
@@ -177,30 +175,55 @@ class HDF5File:
 
         Keras stores an empty list of names as an empty float64 array.
         """
-        identifier = self._open(path)
-        encoded = name.encode("utf-8", "surrogateescape")
-        part = f"{self.where(path)}, attribute {printable(name)!r}"
-        with converted(f"{part}: broken"):
-            if not self._h5py.h5a.exists(identifier, encoded):
-                return None
-            attribute = self._h5py.h5a.open(identifier, encoded)
-            count = int(np.prod(attribute.shape, dtype=object)) if attribute.shape else 1
-            # Checked before reading: HDF5 allocates what an attribute declares.
-            if count * attribute.get_type().get_size() > self._size:
-                raise ModelFileError(f"{part}: declares {count} elements in a file of {self._size} bytes")
-            if count == 0:
-                return []
-            kind = attribute.get_type().get_class()
-            if kind != self._h5py.h5t.STRING:
-                raise ModelFileError(f"{part}: expected text")
-            value = self._file[self._path_bytes(path)].attrs[name]
-        if isinstance(value, str | bytes):
-            return _text(value)
-        with converted(f"{part}: broken"):
-            return [_text(element) for element in np.ravel(value)]
+        header = self._header(path)
+        with converted(f"{self.where(path)}, attribute {printable(name)!r}: broken"):
+            self._refuse_dense(header)
+            for kind, data in header.messages:
+                if kind != structures.ATTRIBUTE:
+                    continue
+                found, content = self._structures.attribute(data)
+                if found == name:
+                    return self._texts(*content())
+        return None
 
-    def _path_bytes(self, path: tuple[str, ...]) -> bytes:
-        return b"/" + b"/".join(name.encode("utf-8", "surrogateescape") for name in path)
+    def _refuse_dense(self, header: Header) -> None:
+        info = header.find(structures.ATTRIBUTE_INFO)
+        if info is not None:
+            position = 2 + (2 if info[1] & 1 else 0)
+            if int.from_bytes(info[position : position + 8], "little") != structures.UNDEFINED:
+                raise BrokenError("attributes stored densely, which Keras never does")
+
+    def _texts(self, kind: Datatype, shape: tuple[int, ...], data: bytes) -> str | list[str]:
+        count = _count(shape)
+        if count == 0:
+            return []
+        if kind.kind not in ("string", "text"):
+            raise BrokenError("expected text")
+        if count * kind.size > len(data) or kind.size == 0:
+            raise BrokenError(f"declares {count} elements of {kind.size} bytes, holds {len(data)} bytes")
+        elements = [data[number * kind.size : (number + 1) * kind.size] for number in range(count)]
+        texts = [
+            (self._heap_text(element) if kind.kind == "text" else element.rstrip(b"\0")).decode(
+                "utf-8", "surrogateescape"
+            )
+            for element in elements
+        ]
+        return texts if shape else texts[0]
+
+    def _heap_text(self, element: bytes) -> bytes:
+        length = int.from_bytes(element[:4], "little")
+        address = int.from_bytes(element[4:12], "little")
+        if length == 0 or address in (0, structures.UNDEFINED):
+            return b""
+        start, size = self._structures.heap_object(address, int.from_bytes(element[12:16], "little"))
+        if length > size:
+            raise BrokenError("a text longer than what is stored")
+        return self._bytes(start, length)
+
+    def _spend(self, size: int) -> None:
+        self._allowance -= size
+        if self._allowance < 0:
+            raise BrokenError(f"what is read exceeds {EXPANSION} times the file's {self._size} bytes")
 
     # --------------------------------------------------------------- datasets
 
@@ -213,107 +236,93 @@ class HDF5File:
             No dataset, of another type than numbers, not inside this file, with unknown filters, or
             declaring more than it can hold.
         """
-        dataset = self._dataset(path)
+        header = self._header(path)
         with converted(f"{self.where(path)}: broken dataset"):
-            return StoredArray(self, path, tuple(int(size) for size in dataset.shape))
+            return StoredArray(self, path, self._dataset(header)[0])
 
-    def _dataset(self, path: tuple[str, ...]) -> Any:
-        h5py = self._h5py
-        dataset = self._open(path)
-        part = self.where(path)
-        if not isinstance(dataset, h5py.h5d.DatasetID):
-            raise ModelFileError(f"{part}: expected a dataset")
-        with converted(f"{part}: broken dataset"):
-            self._check_type(dataset, part)
-            size = _byte_count(dataset.shape, dataset.dtype)
-            creation = dataset.get_create_plist()
-            layout = creation.get_layout()
-            if creation.get_external_count():
-                raise ModelFileError(f"{part}: its data lies in other files")
-            if layout == h5py.h5d.CONTIGUOUS:
-                offset = dataset.get_offset() or 0
-                if size > dataset.get_storage_size() or offset + size > self._size:
-                    raise ModelFileError(
-                        f"{part}: declares {size} bytes, stores {dataset.get_storage_size()} in a file of {self._size}"
-                    )
-            elif layout == h5py.h5d.COMPACT:
-                if size > dataset.get_storage_size():
-                    raise ModelFileError(
-                        f"{part}: declares {size} bytes, stores {dataset.get_storage_size()}"
-                    )
-            elif layout == h5py.h5d.CHUNKED:
-                self._check_chunks(creation, dataset.dtype, size, part)
-            else:
-                raise ModelFileError(f"{part}: its data lies in other datasets or files")
-            return dataset
-
-    def _check_type(self, dataset: Any, part: str) -> None:
-        h5t = self._h5py.h5t
-        kind = dataset.get_type().get_class()
-        if kind not in (h5t.FLOAT, h5t.INTEGER, h5t.OPAQUE, h5t.ENUM):
-            raise ModelFileError(f"{part}: expected numbers")
-        dtype = dataset.dtype
-        sizes = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "b": (1,), "V": (2,)}
-        if dtype.itemsize not in sizes.get(dtype.kind, ()) or dtype.shape:
-            raise ModelFileError(f"{part}: unknown type of numbers {printable(dtype)}")
-
-    def _check_chunks(self, creation: Any, dtype: np.dtype[Any], size: int, part: str) -> None:
-        chunk = _byte_count(creation.get_chunk(), dtype)
-        limit = EXPANSION * self._size + SLACK
-        if max(size, chunk) > limit:
-            raise ModelFileError(f"{part}: declares {max(size, chunk)} bytes in a file of {self._size}")
-        codes = [creation.get_filter(number)[0] for number in range(creation.get_nfilters())]
-        if codes not in ([], [_DEFLATE], [_SHUFFLE], [_SHUFFLE, _DEFLATE]):
-            raise ModelFileError(f"{part}: compressed by filters other than gzip and shuffle ({codes})")
+    def _dataset(self, header: Header) -> tuple[tuple[int, ...], Datatype, Layout, list[int]]:
+        """Shape, type, layout and filters of a dataset."""
+        space, kind, place = (
+            header.find(message) for message in (structures.DATASPACE, structures.DATATYPE, structures.LAYOUT)
+        )
+        if space is None or kind is None or place is None:
+            raise BrokenError("expected a dataset")
+        if header.find(structures.EXTERNAL_FILES) is not None:
+            raise BrokenError("its data lies in other files")
+        shape, datatype, layout = (
+            structures.dataspace(space),
+            structures.datatype(kind),
+            structures.layout(place),
+        )
+        if datatype.kind not in ("number", "bfloat16"):
+            raise BrokenError("expected numbers")
+        size = _count(shape) * datatype.size
+        pipeline = header.find(structures.FILTERS)
+        codes = [] if pipeline is None else structures.filters(pipeline)
+        if layout.kind == "chunked":
+            limit = EXPANSION * self._size + SLACK
+            chunk = _count(layout.chunk) * datatype.size
+            if max(size, chunk) > limit or len(layout.chunk) != len(shape) or chunk == 0:
+                raise BrokenError(f"declares {max(size, chunk)} bytes in a file of {self._size}")
+            if codes not in ([], [_DEFLATE], [_SHUFFLE], [_SHUFFLE, _DEFLATE]):
+                raise BrokenError(f"compressed by filters other than gzip and shuffle ({codes})")
+        elif codes:
+            raise BrokenError("filters without chunks")
+        elif layout.kind == "compact":
+            if size != len(layout.data):
+                raise BrokenError(f"declares {size} bytes, stores {len(layout.data)}")
+        elif size and (size > layout.size or layout.address + size > self._size):
+            raise BrokenError(f"declares {size} bytes, stores {layout.size}, in a file of {self._size}")
+        return shape, datatype, layout, codes
 
     def read(self, path: tuple[str, ...]) -> NDArray[Any]:
         """Read the dataset at ``path``; see ``StoredArray.read``."""
-        dataset = self._dataset(path)
-        part = self.where(path)
-        with converted(f"{part}: broken dataset"):
-            dtype = dataset.dtype
-            self._allowance -= _byte_count(dataset.shape, dtype)
-            if self._allowance < 0:
-                raise ModelFileError(
-                    f"{part}: the arrays of the file hold more than {EXPANSION} times its {self._size} bytes"
-                )
-            if dataset.get_create_plist().get_layout() == self._h5py.h5d.CHUNKED:
-                values = self._read_chunks(dataset, part)
+        header = self._header(path)
+        with converted(f"{self.where(path)}: broken dataset"):
+            shape, datatype, layout, codes = self._dataset(header)
+            size = _count(shape) * datatype.size
+            dtype = np.dtype("<u2") if datatype.dtype is None else datatype.dtype
+            if size == 0:
+                values = np.zeros(shape, dtype=dtype)
+            elif layout.kind == "chunked":
+                values = self._read_chunks(shape, dtype, layout, codes)
             else:
-                values = np.zeros(dataset.shape, dtype=dtype)
-                if values.size:
-                    dataset.read(self._h5py.h5s.ALL, self._h5py.h5s.ALL, values)
-            return _numbers(values)
+                data = layout.data if layout.kind == "compact" else self._bytes(layout.address, size)
+                values = np.frombuffer(data, dtype=dtype).reshape(shape)
+            return _numbers(values, datatype)
 
-    def _read_chunks(self, dataset: Any, part: str) -> NDArray[Any]:
-        """The values of a chunked dataset, each chunk inflated to its declared size and no further.
-
-        HDF5's own gzip filter grows its buffer for as long as the stream goes on.
-        """
-        creation = dataset.get_create_plist()
-        dtype, chunk_shape = dataset.dtype, creation.get_chunk()
-        codes = [creation.get_filter(number)[0] for number in range(creation.get_nfilters())]
-        values = np.zeros(dataset.shape, dtype=dtype)
-        chunk_bytes = _byte_count(chunk_shape, dtype)
-        for number in range(dataset.get_num_chunks()):
-            info = dataset.get_chunk_info(number)
-            if info.byte_offset is None or info.byte_offset + info.size > self._size:
-                raise ModelFileError(f"{part}: a chunk outside the file")
-            self._allowance -= chunk_bytes
-            if self._allowance < 0:
-                raise ModelFileError(f"{part}: its chunks hold more than {EXPANSION} times the file's bytes")
-            mask, data = dataset.read_direct_chunk(info.chunk_offset)
+    def _read_chunks(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], layout: Layout, codes: list[int]
+    ) -> NDArray[Any]:
+        """The values of a chunked dataset, each chunk inflated to its declared size and no further."""
+        extent = _count(layout.chunk) * dtype.itemsize
+        counts = [-(-size // step) for size, step in zip(shape, layout.chunk, strict=True)]
+        # Each chunk has an entry of at least 32 bytes in its tree.
+        if 32 * _count(tuple(counts)) > self._size:
+            raise BrokenError(f"declares {_count(tuple(counts))} chunks in a file of {self._size} bytes")
+        self._spend(_count(shape) * dtype.itemsize)
+        values = np.zeros(shape, dtype=dtype)
+        missing = set(np.ndindex(*counts))
+        for chunk in self._structures.chunks(layout):
+            place = tuple(offset // step for offset, step in zip(chunk.offset, layout.chunk, strict=True))
+            if place not in missing:
+                raise BrokenError("a chunk that is outside the dataset, or stored twice")
+            missing.discard(place)
+            self._spend(extent)
+            data = self._bytes(chunk.address, chunk.size)
             for position in reversed(range(len(codes))):
-                if not mask >> position & 1:
-                    data = _unfilter(codes[position], data, chunk_bytes, dtype.itemsize)
-            if len(data) != chunk_bytes:
-                raise ModelFileError(f"{part}: a chunk of {len(data)} bytes, expected {chunk_bytes}")
-            inside = tuple(
-                slice(offset, min(offset + extent, size))
-                for offset, extent, size in zip(info.chunk_offset, chunk_shape, dataset.shape, strict=True)
+                if not chunk.mask >> position & 1:
+                    data = _unfilter(codes[position], data, extent, dtype.itemsize)
+            if len(data) != extent:
+                raise BrokenError(f"a chunk of {len(data)} bytes, expected {extent}")
+            block = np.frombuffer(data, dtype=dtype).reshape(layout.chunk)
+            target = tuple(
+                slice(number * step, min((number + 1) * step, size))
+                for number, step, size in zip(place, layout.chunk, shape, strict=True)
             )
-            chunk = np.frombuffer(data, dtype=dtype).reshape(chunk_shape)
-            values[inside] = chunk[tuple(slice(0, part.stop - part.start) for part in inside)]
+            values[target] = block[tuple(slice(0, part.stop - part.start) for part in target)]
+        if missing:
+            raise BrokenError("chunks are missing")
         return values
 
 
@@ -324,28 +333,18 @@ def _unfilter(code: int, data: bytes, size: int, itemsize: int) -> bytes:
     return planes.reshape(itemsize, -1).T.tobytes()
 
 
-def _byte_count(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    count = dtype.itemsize
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
     for size in shape:
         count *= int(size)
     return count
 
 
-def _numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """Floats as float32, opaque two-byte values as bfloat16, integers as they are, in native byte order."""
-    if values.dtype.kind == "V":
-        # bfloat16 is the upper half of a float32 (Keras 3 stores it as opaque |V2; `.h5` files have no
-        # attribute that says so, and no other two-byte type is stored that way).
-        return (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(values.shape)
+def _numbers(values: NDArray[Any], datatype: Datatype) -> NDArray[Any]:
+    """Floats as float32, bfloat16 too (it is the upper half of one), integers as they are, native order."""
+    if datatype.kind == "bfloat16":
+        return (values.astype(np.uint32) << 16).view(np.float32)
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return values.astype(np.float32)
     return values.astype(values.dtype.newbyteorder("="))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if isinstance(value, str):
-        return value
-    raise ValueError("expected text")

@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: MIT
+"""The part of the HDF5 file format that Keras's files use, read with every size and address checked.
+
+Why not the HDF5 library: it is C, and on broken files it hangs or crashes (measured: one flipped bit in a
+global heap hangs HDF5 2.0 for ever). Keras writes through h5py, which always asks for the earliest format:
+superblock 0, object headers 1, groups as symbol tables, contiguous data. Chunks with gzip and shuffle, and
+groups with compact links, are read as well; newer structures are refused.
+
+Source: "HDF5 File Format Specification Version 3.0"; section numbers below are its own.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from unrolled.formats.checks import OBJECTS
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+UNDEFINED = (1 << 64) - 1
+
+# Message types (IV.A.2).
+DATASPACE, LINK_INFO, DATATYPE, LINK, EXTERNAL_FILES, LAYOUT, FILTERS, ATTRIBUTE, CONTINUATION, GROUP = (
+    0x1, 0x2, 0x3, 0x6, 0x7, 0x8, 0xB, 0xC, 0x10, 0x11,
+)  # fmt: skip
+ATTRIBUTE_INFO = 0x15
+
+# Names may share their bytes in the file, so their length is bounded, not only their place.
+_NAME_BYTES = 4096
+
+
+class BrokenError(ValueError):
+    """The file contradicts the format, or uses a part of it that is not read."""
+
+
+@dataclass
+class Header:
+    """An object header: its messages as (type, data)."""
+
+    messages: list[tuple[int, bytes]]
+
+    def find(self, kind: int) -> bytes | None:
+        """The first message of a type."""
+        return next((data for found, data in self.messages if found == kind), None)
+
+
+@dataclass(frozen=True)
+class Datatype:
+    """An element type: ``dtype`` of numbers, or a string type.
+
+    Parameters
+    ----------
+    kind : {"number", "bfloat16", "string", "text"}
+        "string" is of fixed length, "text" lies in a global heap.
+    size : int
+        Bytes of an element.
+    dtype : numpy.dtype, optional
+        Of numbers.
+    """
+
+    kind: str
+    size: int
+    dtype: np.dtype[Any] | None = None
+
+
+@dataclass
+class Layout:
+    """Where a dataset's bytes are: ``data`` (compact), ``address`` and ``size``, or a tree of chunks."""
+
+    kind: str
+    address: int = UNDEFINED
+    size: int = 0
+    data: bytes = b""
+    chunk: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stored chunk: its place in the array and in the file."""
+
+    offset: tuple[int, ...]
+    address: int
+    size: int
+    mask: int
+
+
+@dataclass
+class Structures:
+    """Decoder of structures over a function that reads checked ranges of the file.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(address, size)``: bytes of the file, raising ``BrokenError`` outside it.
+    """
+
+    read: Callable[[int, int], bytes]
+    _headers: dict[int, Header] = field(default_factory=dict)
+    _heaps: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+
+    def root(self) -> int:
+        """The address of the root group's header (II.A, superblock)."""
+        start = self.read(0, 16)
+        if not start.startswith(SIGNATURE):
+            raise BrokenError("no HDF5 signature")
+        version = start[8]
+        if version not in (0, 1):
+            raise BrokenError(
+                f"HDF5 superblock version {version}, which Keras never writes; copy the file with h5py's defaults"
+            )
+        if start[13] != 8 or start[14] != 8:
+            raise BrokenError("addresses or lengths that are not of 8 bytes")
+        addresses = 24 if version == 0 else 28
+        base, _, _, _, _, root = struct.unpack("<6Q", self.read(addresses, 48))
+        if base != 0:
+            raise BrokenError("a base address other than 0")
+        return int(root)
+
+    # ---------------------------------------------------------------- headers
+
+    def header(self, address: int) -> Header:
+        """The object header at an address (IV.A.1.a, version 1)."""
+        if address in self._headers:
+            return self._headers[address]
+        if len(self._headers) > OBJECTS:
+            raise BrokenError(f"more than {OBJECTS} objects")
+        version, _, count, _, size = struct.unpack("<BBHII", self.read(address, 12))
+        if version != 1:
+            raise BrokenError(
+                "an object header of a version that Keras never writes; copy the file with h5py's defaults"
+            )
+        header = Header([])
+        blocks = [(address + 16, size)]
+        seen = set()
+        while blocks and len(header.messages) < count:
+            start, length = blocks.pop(0)
+            if start in seen:
+                raise BrokenError("an object header that continues in itself")
+            seen.add(start)
+            block = self.read(start, length)
+            position = 0
+            while position + 8 <= length and len(header.messages) < count:
+                kind, extent, flags = struct.unpack_from("<HHB", block, position)
+                data = block[position + 8 : position + 8 + extent]
+                if len(data) < extent:
+                    raise BrokenError("a message that runs out of its object header")
+                position += 8 + extent
+                if flags & 2 and kind in (DATASPACE, DATATYPE, LAYOUT, FILTERS, ATTRIBUTE):
+                    raise BrokenError("a shared message, which Keras never writes")
+                header.messages.append((kind, data))
+                if kind == CONTINUATION:
+                    where, extent = _unpack("<QQ", data)
+                    blocks.append((where, extent))
+        if len(header.messages) < count:
+            raise BrokenError("an object header with fewer messages than it says")
+        self._headers[address] = header
+        return header
+
+    # ----------------------------------------------------------------- groups
+
+    def links(self, header: Header) -> dict[str, int | None] | None:
+        """Members of a group: name to header address, ``None`` for soft and external links.
+
+        ``None`` altogether where the object is no group.
+        """
+        table = header.find(GROUP)
+        info = header.find(LINK_INFO)
+        if table is None and info is None:
+            return None
+        members: dict[str, int | None] = {}
+        if table is not None:
+            tree, heap = _unpack("<QQ", table)
+            for name, address in self._symbols(tree, heap):
+                _add(members, name, address)
+        if info is not None:
+            position = 2 + (8 if info[1] & 1 else 0)
+            if _unpack("<Q", info[position : position + 8])[0] != UNDEFINED:
+                raise BrokenError(
+                    "a group with dense links, which Keras never writes; copy the file with h5py's defaults"
+                )
+            for kind, data in header.messages:
+                if kind == LINK:
+                    _add(members, *_link(data))
+        return members
+
+    def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int | None]]:
+        """Entries of a symbol table (III.A.1, III.B, III.C, III.D)."""
+        mark, _, size, _, names_at = struct.unpack("<4s4sQQQ", self.read(heap, 32))
+        if mark != b"HEAP":
+            raise BrokenError("a local heap without its mark")
+        names = self.read(names_at, size)
+        for node in self._tree_leaves(tree, kind=0, key_size=8):
+            for leaf in node:
+                mark, _, _, count = struct.unpack("<4sBBH", self.read(leaf[1], 8))
+                if mark != b"SNOD":
+                    raise BrokenError("a symbol table node without its mark")
+                entries = self.read(leaf[1] + 8, 40 * count)
+                for number in range(count):
+                    offset, address, cache = struct.unpack_from("<QQI", entries, 40 * number)
+                    end = names.find(b"\0", offset)
+                    if offset >= len(names) or end < 0 or end - offset > _NAME_BYTES:
+                        raise BrokenError("a name outside its heap, or too long")
+                    yield (
+                        names[offset:end].decode("utf-8", "surrogateescape"),
+                        None if cache == 2 else address,
+                    )
+
+    def _tree_leaves(self, address: int, kind: int, key_size: int) -> Iterator[list[tuple[bytes, int]]]:
+        """Leaf nodes of a version 1 B-tree (III.A.1) as lists of (key, child address)."""
+        waiting = [(address, -1)]
+        seen: set[int] = set()
+        while waiting:
+            node, expected = waiting.pop()
+            if node in seen or len(seen) > OBJECTS:
+                raise BrokenError("a B-tree that leads back into itself")
+            seen.add(node)
+            mark, found, level, used = struct.unpack("<4sBBH", self.read(node, 8))
+            if mark != b"TREE" or found != kind or (expected >= 0 and level != expected) or level > 32:
+                raise BrokenError("a B-tree node that is none, or of the wrong level")
+            step = key_size + 8
+            data = self.read(node + 24, used * step)
+            entries = [
+                (
+                    data[number * step : number * step + key_size],
+                    _unpack("<Q", data[number * step + key_size :])[0],
+                )
+                for number in range(used)
+            ]
+            if level == 0:
+                yield entries
+            else:
+                waiting += [(child, level - 1) for _, child in reversed(entries)]
+
+    # ------------------------------------------------------------- attributes
+
+    def attribute(self, data: bytes) -> tuple[str, Callable[[], tuple[Datatype, tuple[int, ...], bytes]]]:
+        """An attribute message (IV.A.2.m): its name, and a function that gives type, shape and bytes."""
+        version = data[0]
+        if version not in (1, 2, 3) or (version > 1 and data[1]):
+            raise BrokenError("an attribute of unknown form")
+        name_size, type_size, space_size = _unpack("<HHH", data[2:])
+        position = 8 if version < 3 else 9
+        parts = []
+        for size in (name_size, type_size, space_size):
+            parts.append(data[position : position + size])
+            if len(parts[-1]) < size:
+                raise BrokenError("an attribute that runs out of its message")
+            position += size if version > 1 else (size + 7) // 8 * 8
+        name = parts[0].split(b"\0")[0].decode("utf-8", "surrogateescape")
+        return name, lambda: (datatype(parts[1]), dataspace(parts[2]), data[position:])
+
+    def heap_object(self, address: int, index: int) -> tuple[int, int]:
+        """Address and size of an object of a global heap (III.E)."""
+        if address not in self._heaps:
+            mark, _, size = struct.unpack("<4s4sQ", self.read(address, 16))
+            if mark != b"GCOL":
+                raise BrokenError("a global heap without its mark")
+            self.read(address + size - 1, 1)
+            objects = {}
+            position = 16
+            while position + 16 <= size:
+                number, _, _, extent = struct.unpack("<HHIQ", self.read(address + position, 16))
+                if number == 0:
+                    break
+                objects[number] = (address + position + 16, extent)
+                position += 16 + (extent + 7) // 8 * 8
+                if position > size:
+                    raise BrokenError("an object that runs out of its global heap")
+            self._heaps[address] = objects
+        if index not in self._heaps[address]:
+            raise BrokenError("a reference to an object that its global heap lacks")
+        return self._heaps[address][index]
+
+    # --------------------------------------------------------------- datasets
+
+    def chunks(self, layout: Layout) -> Iterator[Chunk]:
+        """The stored chunks of a chunked dataset."""
+        rank = len(layout.chunk)
+        if layout.address == UNDEFINED:
+            return
+        for node in self._tree_leaves(layout.address, kind=1, key_size=8 + 8 * (rank + 1)):
+            for key, child in node:
+                size, mask, *offset = struct.unpack(f"<II{rank + 1}Q", key)
+                yield Chunk(tuple(offset[:rank]), child, size, mask)
+
+
+def _unpack(form: str, data: bytes) -> tuple[int, ...]:
+    size = struct.calcsize(form)
+    if len(data) < size:
+        raise BrokenError("a message that is too short")
+    return struct.unpack(form, data[:size])
+
+
+def _add(members: dict[str, int | None], name: str, address: int | None) -> None:
+    if name in members:
+        raise BrokenError("two members of one name")
+    if len(members) >= OBJECTS:
+        raise BrokenError(f"more than {OBJECTS} members")
+    members[name] = address
+
+
+def _link(data: bytes) -> tuple[str, int | None]:
+    """A link message (IV.A.2.g): name, and the address of a hard link."""
+    _, flags = _unpack("<BB", data)
+    position = 2
+    kind = 0
+    if flags & 8:
+        kind = data[position]
+        position += 1
+    position += 8 * (flags >> 2 & 1) + (flags >> 4 & 1)
+    width = 1 << (flags & 3)
+    length = int.from_bytes(data[position : position + width], "little")
+    position += width
+    name = data[position : position + length]
+    if len(name) < length:
+        raise BrokenError("a link's name that runs out of its message")
+    address = _unpack("<Q", data[position + length :])[0] if kind == 0 else None
+    return name.decode("utf-8", "surrogateescape"), address
+
+
+def dataspace(data: bytes) -> tuple[int, ...]:
+    """The shape of a dataspace message (IV.A.2.b); a null space is (0,)."""
+    version, rank, _ = _unpack("<BBB", data)
+    if version not in (1, 2) or rank > 32:
+        raise BrokenError("a dataspace of unknown form")
+    if version == 2 and data[3:4] == b"\x02":
+        return (0,)
+    start = 8 if version == 1 else 4
+    return tuple(_unpack(f"<{rank}Q", data[start:]))
+
+
+# Exponent position and size, mantissa position and size, exponent bias (IV.A.2.d, class 1).
+_FLOATS = {
+    2: (10, 5, 0, 10, 15),
+    4: (23, 8, 0, 23, 127),
+    8: (52, 11, 0, 52, 1023),
+}
+_BFLOAT16 = (7, 8, 0, 7, 127)
+
+
+def datatype(data: bytes) -> Datatype:
+    """A datatype message (IV.A.2.d): numbers, booleans, opaque pairs of bytes and strings."""
+    kind = data[0] & 0xF
+    bits = int.from_bytes(data[1:4], "little")
+    size = _unpack("<I", data[4:])[0]
+    order = ">" if bits & 1 else "<"
+    if kind == 0:
+        offset, precision = _unpack("<HH", data[8:])
+        if size not in (1, 2, 4, 8) or offset or precision != 8 * size:
+            raise BrokenError("integers of unknown form")
+        return Datatype("number", size, np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}"))
+    if kind == 1:
+        fields = struct.unpack("<BBBBI", data[12:20]) if len(data) >= 20 else ()
+        if size == 2 and fields == _BFLOAT16 and order == "<":
+            return Datatype("bfloat16", size)
+        if fields != _FLOATS.get(size) or bits & 0x40:
+            raise BrokenError("floating-point numbers of unknown form")
+        return Datatype("number", size, np.dtype(f"{order}f{size}"))
+    if kind == 3:
+        return Datatype("string", size)
+    if kind == 5 and size == 2:
+        # Keras 3 stores bfloat16 as opaque |V2, and nothing else that way.
+        return Datatype("bfloat16", size)
+    if kind == 8 and size == 1:
+        return Datatype("number", size, np.dtype("u1"))
+    if kind == 9 and bits & 0xF == 1 and size == 16:
+        return Datatype("text", size)
+    raise BrokenError("values that are neither numbers nor text")
+
+
+def layout(data: bytes) -> Layout:
+    """A layout message (IV.A.2.i, version 3)."""
+    version, kind = _unpack("<BB", data)
+    if version != 3 or kind not in (0, 1, 2):
+        raise BrokenError("data laid out as Keras never does (virtual, or of a newer format)")
+    if kind == 0:
+        size = _unpack("<H", data[2:])[0]
+        return Layout("compact", size=size, data=data[4 : 4 + size])
+    if kind == 1:
+        address, size = _unpack("<QQ", data[2:])
+        return Layout("contiguous", address, size)
+    rank = data[2] - 1
+    address, *chunk = _unpack(f"<Q{rank + 1}I", data[3:])
+    return Layout("chunked", address, chunk=tuple(chunk[:rank]))
+
+
+def filters(data: bytes) -> list[int]:
+    """Filter numbers of a filter pipeline message (IV.A.2.l)."""
+    version, count = _unpack("<BB", data)
+    position = 8 if version == 1 else 2
+    found = []
+    for _ in range(count):
+        number = _unpack("<H", data[position:])[0]
+        if version == 1 or number >= 256:
+            _, name_length, _, values = _unpack("<HHHH", data[position:])
+            position += 8
+        else:
+            _, _, values = _unpack("<HHH", data[position:])
+            name_length = 0
+            position += 6
+        position += (name_length + 7) // 8 * 8 if version == 1 else name_length
+        position += 4 * values + (4 if version == 1 and values % 2 else 0)
+        found.append(number)
+    return found
