@@ -14,6 +14,9 @@ from unrolled.spec import LayerSpec, ModelSpec, UnsupportedValue
 LayerClass = TypeVar("LayerClass", bound=type[Layer])
 
 _CLASSES: dict[str, type[Layer]] = {}
+# Operations of Keras 3 graphs (``LayerSpec.origin`` "keras.ops"), whose class names may be layers' too:
+# the layer Multiply and the operation Multiply are two classes.
+_OPERATIONS: dict[str, type[Layer]] = {}
 
 # Classes that will never be supported, each with what to do instead.
 REFUSED: Mapping[str, str] = {
@@ -35,6 +38,17 @@ def register(cls: LayerClass) -> LayerClass:
     """Class decorator: files may name this class."""
     _CLASSES[cls.__name__] = cls
     return cls
+
+
+def register_operation(cls: LayerClass) -> LayerClass:
+    """Class decorator: graphs of Keras 3 may name this operation; the class name may end in "Operation"."""
+    _OPERATIONS[cls.__name__.removesuffix("Operation")] = cls
+    return cls
+
+
+def operation_classes() -> dict[str, type[Layer]]:
+    """All registered operations by Keras's class name."""
+    return dict(_OPERATIONS)
 
 
 def set_model_builder(builder: ModelBuilder) -> None:
@@ -78,8 +92,9 @@ def build_layer(spec: LayerSpec, semantics: Semantics, problems: list[Problem]) 
         problem("", f"{spec.class_name} {what!r}" if isinstance(what, str) else spec.class_name,
                 REFUSED[spec.class_name])  # fmt: skip
         return None
-    cls = _CLASSES.get(spec.class_name)
-    if cls is None or spec.origin != "keras":
+    registered = {"keras": _CLASSES, "keras.ops": _OPERATIONS}.get(spec.origin, {})
+    cls = registered.get(spec.class_name)
+    if cls is None:
         origin = "" if spec.origin == "keras" else f" from {spec.origin}"
         problem("", f"{spec.class_name}{origin}",
                 "no built-in layer of this name is supported; custom code in a file is never run")  # fmt: skip
