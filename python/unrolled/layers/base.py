@@ -137,6 +137,8 @@ class Layer:
     # Ranks of an input (batch axis counted); None where any from min_rank on serves.
     input_ranks: ClassVar[tuple[int, ...] | None] = None
     min_rank: ClassVar[int] = 1
+    # Whether the lowering needs the size of axis 1; else one plan serves any number of timesteps.
+    needs_timesteps: ClassVar[bool] = False
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any
@@ -478,7 +480,12 @@ class Layer:
             raise ValueError(f"layer {self.name!r} ({self.class_name}): called without an array")
         args, kwargs = call
         self.ensure_built(tree.map_leaves(_shape_of, args[0]))
-        key = (want_masks, repr(tree.map_leaves(_describe_leaf, call)))
+        timesteps = [leaf.shape[1:2] for leaf in arrays] if self.needs_timesteps else None
+        key = (
+            want_masks,
+            timesteps is not None and tuple(timesteps),
+            repr(tree.map_leaves(_describe_leaf, call)),
+        )
         cached = self._plans.get(key)
         if cached is None:
             cached = self._lower_alone(args, kwargs, want_masks)
@@ -497,7 +504,8 @@ class Layer:
         def flow(leaf: Any) -> Any:
             if not _is_array(leaf):
                 return leaf
-            shape: Shape = (None, *leaf.shape[1:]) if leaf.ndim < 3 else (None, None, *leaf.shape[2:])
+            any_timesteps = leaf.ndim > 2 and not self.needs_timesteps
+            shape: Shape = (None, None, *leaf.shape[2:]) if any_timesteps else (None, *leaf.shape[1:])
             dtype = str(leaf.dtype)
             return Flow(lowering.ops.input(dtype, leaf.ndim), shape, dtype)
 

@@ -565,6 +565,7 @@ class TransposedConvolution(WindowedKernel):
         ``input_shape`` and the like.
     """
 
+    needs_timesteps: ClassVar = True
     takes_causal: ClassVar = False
 
     def __init__(

@@ -358,6 +358,7 @@ class UnitNormalization(Layer):
     [[0.6 0.8]]
     """
 
+    needs_timesteps: ClassVar = True
     min_rank: ClassVar = 2
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:

@@ -170,9 +170,7 @@ def deserialize_value(value: Any) -> Any:
     """
     if isinstance(value, list | tuple):
         return type(value)([deserialize_value(item) for item in value])
-    if not (isinstance(value, dict) and "class_name" in value and "config" in value):
-        return value
-    if value["class_name"] not in _CLASSES:
+    if not _is_layer(value):
         return value
     problems: list[Problem] = []
     config = {key: _to_spec(item) for key, item in value["config"].items()}
@@ -183,10 +181,19 @@ def deserialize_value(value: Any) -> Any:
     return layer
 
 
+def _is_layer(value: Any) -> bool:
+    """Whether ``value`` is a layer as Keras serialises it; initializers may have a layer's name (Identity)."""
+    if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
+        return False
+    module = value.get("module")
+    of_layers = not isinstance(module, str) or module.startswith(("keras.layers", "keras.src.layers"))
+    return of_layers and value.get("class_name") in _CLASSES
+
+
 def _to_spec(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_to_spec(item) for item in value]
-    if isinstance(value, dict) and value.get("class_name") in _CLASSES:
+    if _is_layer(value):
         config = {key: _to_spec(item) for key, item in value["config"].items()}
         return LayerSpec(value["class_name"], str(config.get("name", value["class_name"])), config)
     return value

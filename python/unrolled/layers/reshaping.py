@@ -510,6 +510,7 @@ class UpSampling2D(UpSampling):
     (5, 14, 6, 2)
     """
 
+    needs_timesteps: ClassVar = True
     spatial_rank: ClassVar = 2
     input_ranks: ClassVar = (4,)
 

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""Single layers compared with Keras: class, config and input shapes. Plain data, read by ``make_expected.py``
+(which needs Keras) and by the tests (which do not)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.random import default_rng
+
+ACTIVATIONS = [
+    "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish",
+    "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu",
+    "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid",
+    "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink",
+]  # fmt: skip
+
+
+def case(
+    class_name: str, config: dict[str, Any] | None = None, *shapes: tuple[int, ...], **options: Any
+) -> Any:
+    """One comparison.
+
+    Parameters
+    ----------
+    class_name : str
+        In ``keras.layers`` and in ``unrolled.layers``.
+    config : dict, optional
+        Arguments of the constructor.
+    *shapes : tuple of int
+        Of the inputs, batch included.
+    **options
+        ``mask``: shape of a mask for every input; ``integers``: inputs are ids below this number;
+        ``call``: further arguments of the call.
+    """
+    return {"class_name": class_name, "config": config or {}, "shapes": shapes, **options}
+
+
+CASES = [
+    *(case("Activation", {"activation": name}, (2, 3, 6)) for name in ACTIVATIONS),
+    case("Dense", {"units": 4}, (3, 5)),
+    case("Dense", {"units": 4, "activation": "softmax"}, (2, 3, 5)),
+    case("Dense", {"units": 4, "activation": "relu", "use_bias": False}, (2, 3, 4, 5)),
+    case("Embedding", {"input_dim": 7, "output_dim": 3}, (2, 5), integers=7),
+    case("Embedding", {"input_dim": 7, "output_dim": 3, "mask_zero": True}, (2, 5), integers=7),
+    case("Masking", {"mask_value": 1.0}, (2, 5, 3), integers=2),
+    case("ReLU", {"max_value": 1.0, "negative_slope": 0.25, "threshold": 0.5}, (2, 40)),
+    case("ReLU", {"max_value": 1.0}, (2, 40)),
+    case("ReLU", {"threshold": 0.5}, (2, 40)),
+    case("LeakyReLU", {}, (2, 40)),
+    case("LeakyReLU", {"negative_slope": 0.1}, (2, 40)),
+    case("ELU", {"alpha": 0.7}, (2, 40)),
+    case("PReLU", {"alpha_initializer": "random_normal"}, (2, 3, 4)),
+    case("PReLU", {"alpha_initializer": "random_normal", "shared_axes": [1]}, (2, 3, 4)),
+    case("Softmax", {}, (2, 3, 4)),
+    case("Softmax", {"axis": 1}, (2, 3, 4)),
+    case("Dropout", {"rate": 0.5}, (2, 3)),
+    case("SpatialDropout1D", {"rate": 0.5}, (2, 3, 4)),
+    case("GaussianNoise", {"stddev": 0.5}, (2, 3)),
+    case("GaussianDropout", {"rate": 0.5}, (2, 3)),
+    case("AlphaDropout", {"rate": 0.5}, (2, 3)),
+    case("ActivityRegularization", {"l1": 0.5}, (2, 3)),
+    case("BatchNormalization", {}, (2, 3, 4)),
+    case("BatchNormalization", {"axis": 1, "epsilon": 1e-5}, (2, 3, 4)),
+    case("BatchNormalization", {"center": False}, (2, 4)),
+    case("BatchNormalization", {"scale": False, "axis": -2}, (2, 3, 4)),
+    case("LayerNormalization", {}, (2, 3, 4)),
+    case("LayerNormalization", {"axis": [1, 2], "epsilon": 1e-5}, (2, 3, 4)),
+    case("LayerNormalization", {"axis": [2, 1]}, (2, 3, 4)),
+    case("LayerNormalization", {"axis": 1, "center": False}, (2, 3, 4)),
+    case("LayerNormalization", {"axis": [1, 3], "scale": False}, (2, 3, 4, 5)),
+    case("GroupNormalization", {"groups": 2}, (2, 3, 4)),
+    case("GroupNormalization", {"groups": -1}, (2, 3, 4)),
+    case("GroupNormalization", {"groups": 3, "axis": 1}, (2, 3, 4, 5)),
+    case("UnitNormalization", {}, (2, 3, 4)),
+    case("UnitNormalization", {"axis": [1, 2]}, (2, 3, 4)),
+    case("RMSNormalization", {}, (2, 3, 4)),
+    case("RMSNormalization", {"axis": [1, 2], "epsilon": 0.1}, (2, 3, 4)),
+    case("Conv1D", {"filters": 4, "kernel_size": 3}, (2, 9, 5)),
+    case("Conv1D", {"filters": 4, "kernel_size": 3, "padding": "same", "strides": 2}, (2, 8, 5)),
+    case("Conv1D", {"filters": 4, "kernel_size": 2, "padding": "causal", "dilation_rate": 3}, (2, 9, 5)),
+    case("Conv1D", {"filters": 4, "kernel_size": 3, "padding": "causal", "strides": 2}, (2, 9, 5)),
+    case("Conv1D", {"filters": 6, "kernel_size": 3, "groups": 2, "activation": "relu"}, (2, 9, 4)),
+    case("Conv1D", {"filters": 4, "kernel_size": 3, "data_format": "channels_first"}, (2, 5, 9)),
+    case("Conv1D", {"filters": 4, "kernel_size": 3, "activation": "softmax", "use_bias": False}, (2, 9, 5)),
+    case("Conv2D", {"filters": 4, "kernel_size": [3, 2], "strides": [2, 1], "padding": "same"}, (2, 7, 6, 3)),
+    case("Conv2D", {"filters": 4, "kernel_size": 3, "dilation_rate": 2}, (2, 7, 6, 3)),
+    case("Conv2D", {"filters": 5, "kernel_size": 3, "data_format": "channels_first"}, (2, 3, 7, 6)),
+    case("Conv3D", {"filters": 2, "kernel_size": 2, "strides": [1, 2, 1]}, (1, 3, 4, 3, 2)),
+    case("DepthwiseConv1D", {"kernel_size": 3, "depth_multiplier": 2}, (2, 9, 3)),
+    case("DepthwiseConv2D", {"kernel_size": 3, "padding": "same", "strides": 2}, (2, 7, 6, 3)),
+    case("SeparableConv1D", {"filters": 4, "kernel_size": 3, "depth_multiplier": 2}, (2, 9, 3)),
+    case("SeparableConv2D", {"filters": 4, "kernel_size": 3, "activation": "tanh"}, (2, 7, 6, 3)),
+    *(
+        case("Conv1DTranspose", {"filters": 4, "kernel_size": k, "strides": s, "padding": p}, (2, 5, 3))
+        for k in (1, 2, 3, 5) for s in (1, 2, 3) for p in ("valid", "same")
+    ),
+    case("Conv1DTranspose", {"filters": 4, "kernel_size": 3, "strides": 2, "output_padding": 1}, (2, 5, 3)),
+    case(
+        "Conv1DTranspose",
+        {"filters": 4, "kernel_size": 3, "strides": 2, "output_padding": 1, "padding": "same"},
+        (2, 5, 3),
+    ),
+    case("Conv1DTranspose", {"filters": 4, "kernel_size": 3, "dilation_rate": 2}, (2, 5, 3)),
+    case("Conv2DTranspose", {"filters": 4, "kernel_size": [3, 2], "strides": 2}, (2, 5, 4, 3)),
+    case("Conv2DTranspose", {"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same"}, (2, 5, 4, 3)),
+    *(
+        case(f"{kind}Pooling1D", {"pool_size": 3, "strides": s, "padding": p}, (2, 8, 3))
+        for kind in ("Max", "Average") for s in (None, 1, 2) for p in ("valid", "same")
+    ),
+    case("MaxPooling1D", {"pool_size": 2, "data_format": "channels_first"}, (2, 3, 8)),
+    case("MaxPooling2D", {"pool_size": [2, 3], "padding": "same"}, (2, 7, 8, 3)),
+    case("AveragePooling2D", {"pool_size": 2, "padding": "same", "data_format": "channels_first"}, (2, 3, 7, 8)),
+    case("MaxPooling3D", {"pool_size": 2}, (1, 4, 5, 4, 2)),
+    case("AveragePooling3D", {"pool_size": 2, "padding": "same"}, (1, 4, 5, 4, 2)),
+    *(
+        case(f"Global{kind}Pooling{rank}D", {"keepdims": keep, "data_format": layout}, (2, *range(3, 4 + rank)))
+        for kind in ("Max", "Average") for rank in (1, 2, 3) for keep in (False, True)
+        for layout in ("channels_last", "channels_first")
+    ),
+    case("GlobalAveragePooling1D", {}, (3, 4, 5), mask=(3, 4)),
+    case("GlobalAveragePooling1D", {"keepdims": True}, (3, 4, 5), mask=(3, 4)),
+    case("Flatten", {}, (2, 3, 4)),
+    case("Flatten", {"data_format": "channels_first"}, (2, 3, 4, 5)),
+    case("Flatten", {}, (4,)),
+    case("Reshape", {"target_shape": [-1, 2]}, (2, 3, 4)),
+    case("Reshape", {"target_shape": [12]}, (2, 3, 4)),
+    case("Permute", {"dims": [2, 1]}, (2, 3, 4)),
+    case("Permute", {"dims": [3, 1, 2]}, (2, 3, 4, 5)),
+    case("RepeatVector", {"n": 3}, (2, 4)),
+    case("Cropping1D", {"cropping": [1, 2]}, (2, 7, 3)),
+    case("Cropping2D", {"cropping": [[1, 0], [2, 1]]}, (2, 5, 6, 3)),
+    case("Cropping2D", {"cropping": [1, 2], "data_format": "channels_first"}, (2, 3, 5, 6)),
+    case("Cropping3D", {"cropping": 1}, (2, 3, 4, 5, 2)),
+    case("ZeroPadding1D", {"padding": [1, 2]}, (2, 4, 3)),
+    case("ZeroPadding1D", {"padding": 2, "data_format": "channels_first"}, (2, 4, 3)),
+    case("ZeroPadding2D", {"padding": [[1, 0], [2, 1]]}, (2, 3, 4, 3)),
+    case("ZeroPadding3D", {"padding": [1, 0, 2]}, (2, 3, 4, 5, 2)),
+    case("UpSampling1D", {"size": 3}, (2, 4, 3)),
+    case("UpSampling2D", {"size": [2, 3]}, (2, 4, 3, 2)),
+    case("UpSampling2D", {"size": [2, 3], "data_format": "channels_first"}, (2, 4, 3, 2)),
+    case("UpSampling2D", {"size": [2, 3], "interpolation": "bilinear"}, (2, 4, 3, 2)),
+    case("UpSampling3D", {"size": 2}, (1, 2, 3, 2, 2)),
+    case("Rescaling", {"scale": 0.5, "offset": 1.0}, (2, 3, 4)),
+    case("Rescaling", {"scale": [0.5, 1.0, 2.0, 3.0], "offset": [1.0, 0.0, 2.0, 3.0]}, (2, 3, 4)),
+    case("Normalization", {"mean": [1.0, 2.0, 3.0], "variance": [4.0, 1.0, 0.0]}, (2, 3)),
+    case("Normalization", {"mean": 1.0, "variance": 2.0, "axis": None}, (2, 3)),
+    case("Normalization", {"mean": 1.0, "variance": 2.0, "invert": True}, (2, 3)),
+    case("Normalization", {"axis": [1, 2]}, (2, 3, 4)),
+    case("Identity", {}, (2, 3)),
+]  # fmt: skip
+
+
+def inputs_of(number: int) -> list[Any]:
+    """The inputs of case ``number``."""
+    this = CASES[number]
+    random = default_rng(number)
+    if "integers" in this:
+        return [random.integers(0, this["integers"], shape).astype("float32") for shape in this["shapes"]]
+    return [random.normal(size=shape).astype("float32") * 2 for shape in this["shapes"]]
+
+
+def masks_of(number: int) -> list[Any] | None:
+    """The masks of case ``number``."""
+    this = CASES[number]
+    if "mask" not in this:
+        return None
+    random = default_rng(1000 + number)
+    shapes = this["mask"] if isinstance(this["mask"], list) else [this["mask"]]
+    return [None if shape is None else random.random(shape) < 0.6 for shape in shapes]
+
+
+def weights_of(number: int, shapes: list[tuple[int, ...]], names: list[str]) -> list[Any]:
+    """Weights of case ``number``: variances positive, everything else around zero."""
+    random = default_rng(2000 + number)
+    drawn = [random.normal(size=shape).astype("float32") for shape in shapes]
+    return [
+        abs(array) + 0.1 if "variance" in name or "count" in name else array
+        for array, name in zip(drawn, names, strict=True)
+    ]

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""Every layer gives the numbers, masks, shapes and weights that Keras gave (``make_expected.py``)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unrolled
+from unrolled import layers
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cases import CASES, inputs_of, masks_of, weights_of
+
+EXPECTED = dict(np.load(Path(__file__).parent / "expected.npz"))
+
+
+def outputs(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, list | tuple) else [result]
+
+
+def described(number: int) -> str:
+    return f"{number}-{CASES[number]['class_name']}"
+
+
+def build(number: int) -> tuple[Any, Any, dict[str, Any]]:
+    case = CASES[number]
+    layer = getattr(layers, case["class_name"])(**case["config"])
+    inputs = inputs_of(number)
+    single = inputs[0] if len(inputs) == 1 else inputs
+    layer.build(single.shape if len(inputs) == 1 else [x.shape for x in inputs])
+    weights = layer.weights
+    layer.set_weights(weights_of(number, [w.shape for w in weights], [w.name for w in weights]))
+    call = dict(case.get("call", {}))
+    masks = masks_of(number)
+    if masks is not None:
+        call["mask"] = masks[0] if len(masks) == 1 else masks
+    return layer, single, call
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=described)
+def test_a_layer_gives_the_outputs_of_keras(number: int) -> None:
+    layer, inputs, call = build(number)
+    for index, output in enumerate(outputs(layer(inputs, **call))):
+        np.testing.assert_allclose(output, EXPECTED[f"{number}/{index}"], atol=2e-6, rtol=2e-5)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=described)
+def test_a_layer_gives_the_masks_of_keras(number: int) -> None:
+    layer, inputs, call = build(number)
+    call.pop("return_attention_scores", None)
+    masks = outputs(layer.compute_mask(inputs, call.get("mask")))
+    expected = EXPECTED.get(f"{number}/0/mask")
+    assert (masks[0] is None) == (expected is None)
+    if expected is not None:
+        np.testing.assert_array_equal(masks[0], expected)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=described)
+def test_a_layer_has_the_weights_of_keras_in_their_order(number: int) -> None:
+    layer, _, _ = build(number)
+    found = [[weight.name, str(weight.shape)] for weight in layer.weights]
+    names = [key for key in EXPECTED if key.startswith(f"{number}/weight/")]
+    assert found == [EXPECTED[f"{number}/weight/{index}"].tolist() for index in range(len(names))]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=described)
+def test_a_layer_knows_its_output_shape(number: int) -> None:
+    layer, inputs, _ = build(number)
+    shapes = [x.shape for x in inputs] if isinstance(inputs, list) else inputs.shape
+    assert tuple(layer.compute_output_shape(shapes)) == EXPECTED[f"{number}/0"].shape
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=described)
+def test_a_layer_runs_with_unknown_sizes_as_in_a_model(number: int) -> None:
+    layer, inputs, _ = build(number)
+    if isinstance(inputs, list) or masks_of(number) is not None:
+        pytest.skip("one input without a mask only")
+    dtype = "int32" if CASES[number]["class_name"] == "Embedding" else "float32"
+    x = unrolled.Input(batch_shape=(None, *inputs.shape[1:]), dtype=dtype)
+    model = unrolled.Model(x, layer(x))
+    result = model.predict(inputs)
+    assert model.output_shape[1:] == result.shape[1:]
+    np.testing.assert_allclose(result, EXPECTED[f"{number}/0"], atol=2e-6, rtol=2e-5)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=described)
+def test_a_config_makes_the_same_layer_again(number: int) -> None:
+    layer, inputs, call = build(number)
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    again.build([x.shape for x in inputs] if isinstance(inputs, list) else inputs.shape)
+    again.set_weights(layer.get_weights())
+    for first, second in zip(outputs(layer(inputs, **call)), outputs(again(inputs, **call)), strict=True):
+        np.testing.assert_array_equal(first, second)
