@@ -67,25 +67,26 @@ UNROLLED_INLINE void multiply_tile(const float* w, Index depth, const float* a, 
   for (Index begin = 0; begin < depth; begin += kChunk) {
     const Index end = smaller(begin + kChunk, depth);
     Vector sum[M][kColumns];
-    for (int m = 0; m < M; ++m) {
-      for (int v = 0; v < kColumns; ++v) sum[m][v] = Vector::zero();
-    }
+    unroll<M * kColumns>([&](auto i)
+                             UNROLLED_INLINE_LAMBDA { sum[i / kColumns][i % kColumns] = Vector::zero(); });
     for (Index k = begin; k < end; ++k) {
       Vector weight[kColumns];
-      for (int v = 0; v < kColumns; ++v) {
+      unroll<kColumns>([&](auto v) UNROLLED_INLINE_LAMBDA {
         weight[v] = Vector::load(w + (v / S) * panel_floats + (k * S + v % S) * kLanes);
-      }
-      for (int m = 0; m < M; ++m) {
+      });
+      unroll<M>([&](auto m) UNROLLED_INLINE_LAMBDA {
         const Vector value = Vector::all(a[m * a_stride + k]);
-        for (int v = 0; v < kColumns; ++v) sum[m][v] = fma(value, weight[v], sum[m][v]);
-      }
+        unroll<kColumns>([&](auto v)
+                             UNROLLED_INLINE_LAMBDA { sum[m][v] = fma(value, weight[v], sum[m][v]); });
+      });
     }
-    for (int m = 0; m < M; ++m) {
-      for (int v = 0; v < kColumns; ++v) {
-        (Vector::load(init + m * init_stride + v * kLanes) + sum[m][v])
-            .store(tile + m * tile_stride + v * kLanes);
-      }
-    }
+    unroll<M * kColumns>([&](auto i) UNROLLED_INLINE_LAMBDA {
+      const Index m = i / kColumns;
+      const Index v = i % kColumns;
+      const Vector total =
+          Vector::load(init + m * init_stride + v * kLanes) + sum[i / kColumns][i % kColumns];
+      total.store(tile + m * tile_stride + v * kLanes);
+    });
     init = tile;
     init_stride = tile_stride;
   }
@@ -133,15 +134,27 @@ UNROLLED_INLINE void multiply_panel(const float* w, Index depth, const Product& 
   }
 }
 
+// A single row takes several panels at once: enough independent sums to hide the latency of fma.
+template <int S>
+inline constexpr int kSingleRowPanels = S == 2 ? 4 : 3;
+
+template <int S, int P>
+UNROLLED_INLINE void multiply_single_row(const float* w, Index depth, Index panels, const Product& p) {
+  if constexpr (P > 1) {
+    if (panels < P) return multiply_single_row<S, P - 1>(w, depth, panels, p);
+  }
+  multiply_panels<1, S, P>(w, depth, p, 0);
+}
+
 template <int S>
 void multiply(const PackedMatrix<S>& matrix, Index first, Index last, const Product& p) {
   const Index depth = matrix.depth;
   Index v = first;
   if (p.rows == 1) {
-    // Several panels at once: enough independent sums to hide the latency of fma.
-    constexpr int kPanels = S == 2 ? 4 : 2;
-    for (; v + kPanels * S <= last; v += kPanels * S) {
-      multiply_panels<1, S, kPanels>(matrix.panel(v), depth, p, (v - first) * kLanes);
+    const Index panels = (last - first) / S;
+    if (panels > 0 && panels <= kSingleRowPanels<S>) {
+      multiply_single_row<S, kSingleRowPanels<S>>(matrix.panel(v), depth, panels, p);
+      v += panels * S;
     }
   }
   for (; v + S <= last; v += S) multiply_panel<S>(matrix.panel(v), depth, p, (v - first) * kLanes);
@@ -165,27 +178,6 @@ struct RowBlocks {
   UNROLLED_INLINE RowBlocks(Index rows_, Index largest) : rows(rows_), count(ceil_divide(rows_, largest)) {}
   UNROLLED_INLINE Index begin(Index block) const { return block * rows / count; }
 };
-
-// out[r][v] = init[r][v] + a[r] . matrix[v] for all rows and vectors first .. last; init_stride 0 repeats a
-// bias.
-template <int S>
-void multiply_rows(const PackedMatrix<S>& matrix, Index first, Index last, Index rows, const float* a,
-                   Index a_stride, const float* init, Index init_stride, float* out, Index out_stride) {
-  const RowBlocks blocks(rows, kTileRows<S>);
-  for (Index v = first; v < last;) {
-    // A single row takes all panels in one call.
-    const Index next = rows == 1 ? last : smaller(v + S, last);
-    const Index offset = (v - first) * kLanes;
-    for (Index block = 0; block < blocks.count; ++block) {
-      const Index r = blocks.begin(block);
-      multiply(
-          matrix, v, next,
-          Product{a + r * a_stride, a_stride, blocks.begin(block + 1) - r, init + r * init_stride + offset,
-                  init_stride, out + r * out_stride + offset, out_stride});
-    }
-    v = next;
-  }
-}
 
 // Column c of the source stands at vector c / width_vectors... see pack_columns: `lane_source(v, lane)` gives
 // the source column of a lane, or -1 for padding.
@@ -245,9 +237,10 @@ void dense(const DenseArguments& d) {
   const RowBlocks blocks(d.rows, kTileRows<kWide>);
   alignas(64) float tile[kTileRows<kWide> * kWide * kLanes];
   constexpr Index kTileStride = kWide * kLanes;
-  for (Index panel = d.panel_begin; panel < d.panel_end; ++panel) {
+  const Index step = d.rows == 1 ? kSingleRowPanels<kWide> : 1;
+  for (Index panel = d.panel_begin; panel < d.panel_end; panel += step) {
     const Index first = panel * kWide;
-    const Index last = smaller(first + kWide, vectors);
+    const Index last = smaller(smaller(panel + step, d.panel_end) * kWide, vectors);
     const Index column = first * kLanes;
     const Index columns = smaller(last * kLanes, d.shape.columns) - column;
     for (Index block = 0; block < blocks.count; ++block) {

@@ -3,7 +3,7 @@
 // the per-ISA kernel files only.
 #pragma once
 
-#include "kernels/cells.h"
+#include "kernels/single_row.h"
 
 namespace unrolled::kernels::UNROLLED_ISA_NAME {
 namespace {
@@ -21,6 +21,7 @@ UNROLLED_INLINE Projection choose_projection(Index batch, Index timesteps, int t
   const Index steps =
       smaller(kProjectedRows > batch ? kProjectedRows / batch : 1, timesteps > 0 ? timesteps : 1);
   if (K == CellKind::kGruResetBefore) return {steps};
+  if (batch == 1) return {steps};
   const bool pays = timesteps > 1 && (team_size > 1 ? batch < kProjectedRows : batch < kTileRows<kWide>);
   return {pays ? steps : 0};
 }
@@ -58,9 +59,14 @@ class Sweep {
   using Traits = CellTraits<K>;
   static constexpr int kPanel = Traits::kPanelVectors;
   static constexpr Index kRows = kTileRows<kPanel>;
-  // Vectors of the largest tile: [row][block][gate of a part] of one granule, or two granules of a single
-  // row.
-  static constexpr Index kTileVectors = 8 * kMaxTileRows;
+  // A single row takes several granules at once, see kSingleRowPanels.
+  static constexpr Index kGranulePanels = Traits::kGranuleBlocks * Traits::kPart[0].gates / kPanel;
+  static constexpr Index kSingleRowGranules =
+      kSingleRowPanels<kPanel> >= kGranulePanels ? kSingleRowPanels<kPanel> / kGranulePanels : 1;
+  // Vectors of the largest tile: several rows of one granule, or one row of several.
+  static constexpr Index kGranuleVectors = kGranulePanels * kPanel;
+  static constexpr Index kTileVectors =
+      kGranuleVectors * (kRows > kSingleRowGranules ? kRows : kSingleRowGranules);
 
  public:
   explicit Sweep(const SweepArguments& arguments)
@@ -79,27 +85,33 @@ class Sweep {
     if (a_.mask != nullptr && !a_.zero_output_for_mask) {
       first_unmasked_ = reinterpret_cast<Index*>(bytes + a_.team.index * layout.first_unmasked_bytes);
     }
-    // A single row takes twice the blocks: two panels give enough independent sums.
-    granule_ = Traits::kGranuleBlocks * (a_.batch == 1 ? 2 : 1);
-    const Index granules = ceil_divide(cell_.blocks, granule_);
-    first_block_ = smaller(granules * a_.team.index / a_.team.size * granule_, cell_.blocks);
-    last_block_ = smaller(granules * (a_.team.index + 1) / a_.team.size * granule_, cell_.blocks);
+    const Index granules = ceil_divide(cell_.blocks, Traits::kGranuleBlocks);
+    first_granule_ = granules * a_.team.index / a_.team.size;
+    end_granule_ = granules * (a_.team.index + 1) / a_.team.size;
+    groups_ = ceil_divide(end_granule_ - first_granule_, a_.batch == 1 ? kSingleRowGranules : 1);
+    first_block_ = granule_block(first_granule_);
+    last_block_ = granule_block(end_granule_);
   }
 
   void run() {
     find_first_unmasked();
     begin_states();
+    if (kTanhSigmoid && a_.batch == 1 && a_.team.size == 1 && a_.mask == nullptr &&
+        fits_registers<K>(cell_.units)) {
+      run_in_registers();
+      return;
+    }
     wait();
     for (Index step = 0; step < a_.timesteps; ++step) {
       if (projection_.steps > 0 && step % projection_.steps == 0) project(step);
-      walk_blocks(step, [&](Index block) { run_granule(step, block); });
+      walk_blocks(step, [&](Index block, Index last) { run_group(step, block, last); });
       if constexpr (K == CellKind::kGruResetBefore) {
         wait();
-        walk_blocks(step, [&](Index block) { run_candidate(step, block); });
+        walk_blocks(step, [&](Index block, Index last) { run_candidate(step, block, last); });
       }
       wait();
     }
-    end_states();
+    end_states(hidden_[a_.timesteps % 2]);
   }
 
  private:
@@ -112,14 +124,18 @@ class Sweep {
   Index first_unit() const { return first_block_ * kLanes; }
   Index last_unit() const { return last_block_ * kLanes; }
 
-  // Every second step backwards: what the last step read last is still in the cache.
+  Index granule_block(Index granule) const { return smaller(granule * Traits::kGranuleBlocks, cell_.blocks); }
+  Index group_block(Index group) const {
+    return granule_block(first_granule_ + group * (end_granule_ - first_granule_) / groups_);
+  }
+
+  // The groups of blocks that are computed together; every second step backwards: what the last step read
+  // last is still in the cache.
   template <class F>
-  UNROLLED_INLINE void walk_blocks(Index step, F run_one) const {
-    if (step % 2 == 0) {
-      for (Index block = first_block_; block < last_block_; block += granule_) run_one(block);
-    } else {
-      const Index count = ceil_divide(last_block_ - first_block_, granule_);
-      for (Index i = count - 1; i >= 0; --i) run_one(first_block_ + i * granule_);
+  UNROLLED_INLINE void walk_blocks(Index step, F run_group) const {
+    for (Index i = 0; i < groups_; ++i) {
+      const Index group = step % 2 == 0 ? i : groups_ - 1 - i;
+      run_group(group_block(group), group_block(group + 1));
     }
   }
 
@@ -148,8 +164,7 @@ class Sweep {
     if (K == CellKind::kLstm) begin_state(a_.initial_cell_state, cell_state_);
   }
 
-  void end_states() const {
-    const float* hidden = hidden_[a_.timesteps % 2];
+  void end_states(const float* hidden) const {
     const Index end = smaller(last_unit(), cell_.units);
     for (Index row = 0; row < a_.batch; ++row) {
       const float* h = hidden + row * stride_;
@@ -207,6 +222,25 @@ class Sweep {
     }
   }
 
+  void run_in_registers() const {
+    RegisterSteps s{};
+    s.recurrent_bias = cell_.recurrent_bias;
+    s.recurrent = cell_.recurrent;
+    s.units = cell_.units;
+    s.h = hidden_[0];
+    s.c = cell_state_;
+    s.projected = projected_;
+    s.output_stride = a_.write_reversed ? -a_.sequence_time_stride : a_.sequence_time_stride;
+    for (Index step = 0; step < a_.timesteps; step += projection_.steps) {
+      project(step);
+      s.steps = smaller(projection_.steps, a_.timesteps - step);
+      if (a_.sequence_output != nullptr)
+        s.output = a_.sequence_output + write_time(step) * a_.sequence_time_stride;
+      run_register_steps_of<K>(cell_.blocks, s);
+    }
+    end_states(hidden_[0]);
+  }
+
   StateRows state_rows(Index step, Index row, Index unit) const {
     StateRows s;
     const Index at = row * stride_ + unit;
@@ -231,9 +265,9 @@ class Sweep {
     return projected_ + ((step % projection_.steps) * a_.batch + row) * cell_.vectors * kLanes;
   }
 
-  // Part 0 of one granule: all gates, or those of GRU with reset_before that come before its candidate.
-  void run_granule(Index step, Index block) const {
-    const Index last = smaller(block + granule_, last_block_);
+  // Part 0 of blocks `block` to `last`: all gates, or those of GRU with reset_before that come before its
+  // candidate.
+  void run_group(Index step, Index block, Index last) const {
     const Index gates = cell_.gates(0);
     const Index first_vector = block * gates;
     const Index last_vector = last * gates;
@@ -287,9 +321,8 @@ class Sweep {
     }
   }
 
-  // GRU with reset_before: the candidate of one granule, from r h of all units.
-  void run_candidate(Index step, Index block) const {
-    const Index last = smaller(block + granule_, last_block_);
+  // GRU with reset_before: the candidate of blocks `block` to `last`, from r h of all units.
+  void run_candidate(Index step, Index block, Index last) const {
     const Index tile_stride = (last - block) * kLanes;
     const Index column = (cell_.first_vector(Traits::kParts - 1) + block) * kLanes;
     const auto recurrent = cell_.recurrent_part(Traits::kParts - 1);
@@ -316,7 +349,9 @@ class Sweep {
   float* update_;      // GRU with reset_before: z
   float* projected_;
   Index* first_unmasked_ = nullptr;
-  Index granule_;
+  Index first_granule_;
+  Index end_granule_;
+  Index groups_;
   Index first_block_;
   Index last_block_;
 };

@@ -15,9 +15,11 @@
 
 #if defined(_MSC_VER)
 #define UNROLLED_INLINE __forceinline
+#define UNROLLED_INLINE_LAMBDA [[msvc::forceinline]]
 #define UNROLLED_NO_INLINE __declspec(noinline)
 #else
 #define UNROLLED_INLINE inline __attribute__((always_inline))
+#define UNROLLED_INLINE_LAMBDA __attribute__((always_inline))
 #define UNROLLED_NO_INLINE __attribute__((noinline))
 #endif
 
@@ -38,6 +40,21 @@ inline constexpr bool kHasFma = true;
 #else
 inline constexpr bool kHasFma = false;
 #endif
+
+template <int I>
+struct Constant {
+  UNROLLED_INLINE constexpr operator int() const { return I; }
+};
+
+// f(0), f(1), .. f(N - 1) with compile-time constants, so that arrays indexed by them live in registers:
+// loops are unrolled too late for that.
+template <int N, class F>
+UNROLLED_INLINE void unroll(const F& f) {
+  if constexpr (N > 0) {
+    unroll<N - 1>(f);
+    f(Constant<N - 1>{});
+  }
+}
 
 template <int W>
 struct PacketOf;
