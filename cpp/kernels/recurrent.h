@@ -48,10 +48,15 @@ struct ScratchLayout {
   }
 };
 
+// Enough for every smaller batch and team too, which may project more timesteps at once.
 template <CellKind K>
 Index sweep_scratch_bytes_of(const CellShape& shape, Index batch, Index timesteps, int team_size) {
   const PackedCell<K> cell(shape, nullptr);
-  return ScratchLayout<K>(cell, batch, timesteps, team_size).bytes(team_size);
+  ScratchLayout<K> layout(cell, batch, timesteps, team_size);
+  const Index some_rows = smaller(kProjectedRows, batch * timesteps);
+  const Index rows = K == CellKind::kGruResetBefore && batch > some_rows ? batch : some_rows;
+  layout.projected_floats = round_up(rows * cell.vectors * kLanes, kAlignedFloats);
+  return layout.bytes(team_size);
 }
 
 template <CellKind K, bool kTanhSigmoid>

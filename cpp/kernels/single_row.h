@@ -8,8 +8,8 @@
 namespace unrolled::kernels::UNROLLED_ISA_NAME {
 namespace {
 
-// Gate sums that registers can hold beside the weights on their way in; beyond 12 the weights leave the L1 cache
-// and nothing is gained.
+// Gate sums that registers can hold beside the weights on their way in; beyond 12 the weights leave the L1
+// cache and nothing is gained.
 inline constexpr int kMaxRegisterSums = 12;
 
 template <CellKind K>

@@ -133,6 +133,7 @@ struct KernelTable {
 
   Index (*cell_packed_floats)(const CellShape&);
   void (*pack_cell)(const CellShape&, const CellWeights&, float* packed);
+  // Enough for any smaller batch, number of timesteps and team as well.
   Index (*sweep_scratch_bytes)(const CellShape&, Index batch, Index timesteps, int team_size);
   void (*sweep)(const SweepArguments&);
 
