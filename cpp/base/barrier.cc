@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "base/barrier.h"
 
-#include <thread>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <climits>
+#endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -18,24 +23,48 @@ inline void pause() {
 #endif
 }
 
-constexpr int kPausesBeforeYield = 400;
+// std::atomic's own wait yields before it sleeps, which costs a time slice on a busy machine.
+void sleep_while(std::atomic<std::uint32_t>& word, std::uint32_t value) {
+#if defined(__linux__)
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+#else
+  word.wait(value);
+#endif
+}
+
+void wake_all(std::atomic<std::uint32_t>& word) {
+#if defined(__linux__)
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+#else
+  word.notify_all();
+#endif
+}
+
+constexpr int kPausesBeforeSleep = 1000;
 
 }  // namespace
 
 void Barrier::wait(int index) {
-  std::atomic<std::uint32_t>& own = flags_[static_cast<std::size_t>(index)].epoch;
-  const std::uint32_t epoch = own.load(std::memory_order_relaxed) + 1;
-  own.store(epoch, std::memory_order_release);
+  Flag& own = flags_[static_cast<std::size_t>(index)];
+  const std::uint32_t epoch = own.epoch.load(std::memory_order_relaxed) + 1;
+  // Sequentially consistent, as below: either this thread sees the sleeper or the sleeper sees the epoch.
+  own.epoch.store(epoch);
+  if (own.sleepers.load() > 0) wake_all(own.epoch);
   for (int other = 0; other < size_; ++other) {
-    const std::atomic<std::uint32_t>& flag = flags_[static_cast<std::size_t>(other)].epoch;
+    Flag& flag = flags_[static_cast<std::size_t>(other)];
     // The difference is signed: another thread may already be in the next wait.
-    for (int pauses = 0; static_cast<std::int32_t>(flag.load(std::memory_order_acquire) - epoch) < 0;) {
-      if (++pauses < kPausesBeforeYield) {
-        pause();
-      } else {
-        std::this_thread::yield();
-      }
+    const auto has_come = [epoch](std::uint32_t seen) {
+      return static_cast<std::int32_t>(seen - epoch) >= 0;
+    };
+    bool is_waiting = true;
+    for (int pauses = 0; is_waiting && pauses < kPausesBeforeSleep; ++pauses) {
+      is_waiting = !has_come(flag.epoch.load(std::memory_order_acquire));
+      if (is_waiting) pause();
     }
+    if (!is_waiting) continue;
+    flag.sleepers.fetch_add(1);
+    for (std::uint32_t seen; !has_come(seen = flag.epoch.load());) sleep_while(flag.epoch, seen);
+    flag.sleepers.fetch_sub(1);
   }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The barrier of a team: one flag per thread on its own cache line, so that a wait costs one line moved
-// per other thread. It spins shortly and then yields: a spin alone takes a whole scheduling slice per wait
-// when two threads of the team share a processor.
+// per other thread. It spins shortly, then sleeps: a spinning thread keeps its processor from the very
+// thread it waits for, and one that yields instead hands a whole time slice to any other process.
 #pragma once
 
 #include <atomic>
@@ -22,7 +22,8 @@ class Barrier {
 
  private:
   struct alignas(64) Flag {
-    std::atomic<std::uint32_t> epoch{0};
+    std::atomic<std::uint32_t> epoch{0};  // how many waits this thread has reached
+    std::atomic<std::uint32_t> sleepers{0};
   };
   static void wait_for(void* barrier, int index) { static_cast<Barrier*>(barrier)->wait(index); }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <stdexcept>
 
@@ -114,6 +115,7 @@ void Plan::describe(State& state, std::span<const TensorType> inputs) const {
   }
   state.row_bytes /= static_cast<double>(std::max<Index>(batch, 1));
   state.is_row_independent = is_row_independent && batch > 0;
+  state.pace.reset(state.seconds);
   state.is_valid = true;
 }
 
@@ -159,7 +161,7 @@ Plan::Run::Choice Plan::Run::choose(Index max_rows, int threads) const {
   // A number that the caller asks for is taken as it is; the default one only where it pays.
   if (threads > 0) {
     choice.threads = std::min(threads, kMaxThreads);
-  } else if (state.seconds >= kWorthSharing) {
+  } else if (state.seconds >= kWorthSharing && state.pace.should_share()) {
     choice.threads = num_threads();
   }
   if (!state.is_row_independent) return choice;
@@ -219,6 +221,24 @@ void Plan::Run::execute(std::span<const void* const> inputs, std::span<void* con
   RunError error;
   int team_size = lease.count();
   if (choice.by_blocks) team_size = static_cast<int>(std::min<Index>(team_size, choice.blocks));
+  if (threads > 0 || state.seconds < kWorthSharing) {
+    execute(choice, team_size, inputs, outputs, &error);
+  } else {
+    const auto start = std::chrono::steady_clock::now();
+    execute(choice, team_size, inputs, outputs, &error);
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    if (team_size > 1) {
+      state.pace.ran_shared(time.count());
+    } else {
+      state.pace.ran_alone(time.count());
+    }
+  }
+  if (error.is_set()) throw std::invalid_argument(error.message());
+}
+
+void Plan::Run::execute(const Choice& choice, int team_size, std::span<const void* const> inputs,
+                        std::span<void* const> outputs, RunError* error) {
+  State& state = *state_;
   while (state.workspaces.size() < static_cast<std::size_t>(choice.by_blocks ? team_size : 1)) {
     state.workspaces.push_back(std::make_unique<Workspace>());
   }
@@ -234,7 +254,7 @@ void Plan::Run::execute(std::span<const void* const> inputs, std::span<void* con
       Workspace& own = workspace(omp_get_thread_num());
       try {
         for (Index block; (block = next.fetch_add(1, std::memory_order_relaxed)) < choice.blocks;) {
-          run_block(own, block, choice.blocks, 1, inputs, outputs, &error, false);
+          run_block(own, block, choice.blocks, 1, inputs, outputs, error, false);
         }
       } catch (...) {
         if (!has_failed.exchange(true)) failure = std::current_exception();
@@ -248,12 +268,12 @@ void Plan::Run::execute(std::span<const void* const> inputs, std::span<void* con
     }
     is_done = true;
     for (Index block = 0; block < choice.blocks && is_done; ++block) {
-      run_block(workspace(0), block, choice.blocks, team_size, inputs, outputs, &error, true);
+      run_block(workspace(0), block, choice.blocks, team_size, inputs, outputs, error, true);
 #pragma omp parallel num_threads(team_size)
       {
         // The runtime may give fewer threads (OMP_THREAD_LIMIT): then the whole run is done by one, below.
         if (omp_get_num_threads() == team_size) {
-          workspace(0).run(state.barrier->team(omp_get_thread_num()), &error);
+          workspace(0).run(state.barrier->team(omp_get_thread_num()), error);
         } else if (omp_get_thread_num() == 0) {
           is_done = false;
         }
@@ -263,10 +283,9 @@ void Plan::Run::execute(std::span<const void* const> inputs, std::span<void* con
 #endif
   if (!is_done) {
     for (Index block = 0; block < choice.blocks; ++block) {
-      run_block(workspace(0), block, choice.blocks, 1, inputs, outputs, &error, false);
+      run_block(workspace(0), block, choice.blocks, 1, inputs, outputs, error, false);
     }
   }
-  if (error.is_set()) throw std::invalid_argument(error.message());
 }
 
 }  // namespace unrolled

@@ -11,6 +11,7 @@
 
 #include "base/barrier.h"
 #include "plan/graph.h"
+#include "plan/pace.h"
 #include "plan/workspace.h"
 
 namespace unrolled {
@@ -39,6 +40,7 @@ class Plan {
     double resident_bytes = 0.0;  // see Cost
     double row_bytes = 0.0;       // of all values together
     bool has_sequential = false;
+    Pace pace;
     std::vector<std::unique_ptr<Workspace>> workspaces;  // by thread
     std::unique_ptr<Barrier> barrier;
   };
@@ -71,6 +73,8 @@ class Plan {
                    std::span<const void* const> inputs, std::span<void* const> outputs, RunError* error,
                    bool bind_only) const;
     Workspace& workspace(int thread) const;
+    void execute(const Choice& choice, int team_size, std::span<const void* const> inputs,
+                 std::span<void* const> outputs, RunError* error);
 
     const Plan& plan_;
     std::unique_ptr<State> state_;
