@@ -118,8 +118,9 @@ def origin_of(value: Mapping[str, Any]) -> str:
 
 
 def _looks_like_operation(value: Mapping[str, Any]) -> bool:
-    # A Keras 3 `.h5` has no modules. Layers always write "trainable" and "dtype"; operations, whose
-    # classes partly share the layers' names (Add, Concatenate, ...), never do. Their calls tell Keras 3.
+    # A Keras 3 `.h5` has no modules. Layers write "trainable", but for SpatialDropout (keras 3.15
+    # layers/regularization/spatial_dropout.py); operations, whose classes partly share the layers' names
+    # (Add, Concatenate, ...), never do. Their calls tell Keras 3.
     nodes = value.get("inbound_nodes")
     config = value.get("config")
     return (
@@ -128,5 +129,6 @@ def _looks_like_operation(value: Mapping[str, Any]) -> bool:
         and isinstance(nodes[0], dict)
         and isinstance(config, dict)
         and "trainable" not in config
+        and not str(value.get("class_name")).startswith("SpatialDropout")
         and "layers" not in config
     )
