@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import _core, activations, initializers
-from unrolled.layers.base import TRAINING_ONLY, Layer, flag, positive_int
+from unrolled.layers.base import TRAINING_ONLY, ConfigError, Layer, flag, positive_int
 from unrolled.layers.registry import register, serialize_layer
 from unrolled.lowering import Lowering
 from unrolled.variable import Variable
@@ -23,6 +23,14 @@ CELL_IGNORED = {
     "implementation": "chooses between equal ways to compute",
     "use_cudnn": "chooses between equal ways to compute",
 }
+
+
+def elementwise(key: str, identifier: Any) -> activations.Activation:
+    """The activation, which runs inside the sweep over time and so must not mix units (as softmax does)."""
+    activation = activations.get(identifier)
+    if not activation.is_elementwise:
+        raise ConfigError(key, activation.name, "recurrent cells take elementwise activations only")
+    return activation
 
 
 class Cell(Layer):
@@ -59,7 +67,7 @@ class Cell(Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.units = positive_int("units", units)
-        self.activation = activations.get(activation)
+        self.activation = elementwise("activation", activation)
         self.recurrent_activation = activations.get("linear")
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -150,7 +158,7 @@ class GatedCell(Cell):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, activation, **kwargs)
-        self.recurrent_activation = activations.get(recurrent_activation)
+        self.recurrent_activation = elementwise("recurrent_activation", recurrent_activation)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"recurrent_activation": self.recurrent_activation.serialize()}
