@@ -124,6 +124,31 @@ def test_a_shared_layer_is_stored_once_and_counted_or_not_as_its_version_does(tm
             assert_filled(layer, arrays)
 
 
+def test_layers_that_were_one_object_are_filled_from_the_group_stored_once(tmp_path: Path) -> None:
+    twins = [dense("shared", 2, 2), dense("shared", 2, 2)]
+    wrappers = [Layer("TimeDistributed", f"t{number}", layer=twin) for number, twin in enumerate(twins)]
+    parts = {"layers/time_distributed/layer": arrays_for(twins[0])}
+    read_weights(fake.write_tree(tmp_path / "w.h5", parts)).load_into(fake.sequential("m", *wrappers))
+    for twin in twins:
+        assert_filled(twin, *parts.values())
+
+
+def test_a_layer_shared_between_nested_and_outer_model_is_filled_in_both(tmp_path: Path) -> None:
+    for other in ("dense", "dense_1"):  # counted or not where it is not written again
+        twins = [dense("shared", 2, 2), dense("shared", 2, 2)]
+        own = dense("own", 2, 3)
+        inner = fake.functional("inner", twins[1], own)
+        parts = {
+            "layers/dense": arrays_for(twins[0], 1),
+            f"layers/functional/layers/{other}": arrays_for(own, 2),
+        }
+        path = fake.write_tree(tmp_path / f"{other}.h5", parts)
+        read_weights(path).load_into(fake.functional("m", twins[0], inner))
+        for twin in twins:
+            assert_filled(twin, parts["layers/dense"])
+        assert_filled(own, arrays_for(own, 2))
+
+
 def test_shards_are_merged_by_group(tmp_path: Path) -> None:
     parts = fake.small_arrays()
     lstm_arrays, dense_arrays = parts["layers/lstm/cell"], parts["layers/dense"]

@@ -98,6 +98,22 @@ class Assignment:
         for variable, array in convert_owner(owner, values, theano):
             self.add(owner, variable, array, source)
 
+    def copy(self, original: WeightedObject, copy: WeightedObject) -> None:
+        """Plan for one layer what is planned for another; nothing for variables that are the same."""
+        planned = {id(variable): values for variable, values in self._values}
+        for source, target in zip(slots(original), slots(copy), strict=True):
+            if source.variable is not target.variable and id(source.variable) in planned:
+                self.add(target.owner, target.variable, planned[id(source.variable)], title(original))
+
+    def check_complete(self, model: WeightedObject) -> None:
+        """``ModelFileError`` unless every variable of the model has a value."""
+        planned = {id(variable) for variable, _ in self._values}
+        for slot in slots(model):
+            if id(slot.variable) not in planned:
+                raise ModelFileError(
+                    f"{title(slot.owner)}, {slot.variable.name}: the file has no value for it"
+                )
+
     def apply(self) -> None:
         """Assign everything."""
         for variable, values in self._values:

@@ -81,6 +81,7 @@ class ListWeights:
             for layer, group, names in self._pairs(model, file):
                 arrays = [file.stored((*group, *_split(name))).read() for name in names]
                 self._match(assignment, layer, names, arrays, file.where(group))
+        assignment.check_complete(model)
         assignment.apply()
 
     def bias_rank(self, layer: str) -> int | None:

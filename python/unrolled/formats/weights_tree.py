@@ -7,6 +7,7 @@ Sources: keras 3.15 and tf_keras 2.21 saving/saving_lib.py; tf.keras 2.12 for it
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -78,9 +79,11 @@ class TreeWeights:
             files = [stack.enter_context(closing(opener())) for opener in self._openers]
             index = _read_index(files)
             problem: ModelFileError | None = None
-            for repeated in self._repeated:
+            # Layers that Keras had as one object are stored once; a config does not always say which they
+            # were, so if a group is missing, layers that agree in class, name and shapes are taken as one.
+            for repeated, by_name in itertools.product(self._repeated, (False, True)):
                 try:
-                    assignment = _match(model, index, repeated, self._same_model)
+                    assignment = _match(model, index, _Walk(index, repeated, by_name), self._same_model)
                 except ModelFileError as error:
                     problem = problem or error
                     continue
@@ -114,10 +117,10 @@ def _read_index(files: list[HDF5File]) -> dict[Path, _Group]:
     return index
 
 
-def _match(model: WeightedObject, index: dict[Path, _Group], repeated: bool, same_model: bool) -> Assignment:
+def _match(model: WeightedObject, index: dict[Path, _Group], walk: _Walk, same_model: bool) -> Assignment:
     assignment = Assignment()
     used: set[Path] = set()
-    for found, path, in_container in _Walk(index, repeated).objects(model):
+    for found, path, in_container in walk.objects(model):
         group = index.get((*path, "vars"))
         variables = _stored_order(found.own_variables)
         if group is None:
@@ -143,6 +146,9 @@ def _match(model: WeightedObject, index: dict[Path, _Group], repeated: bool, sam
             (variable, arrays[number].read()) for number, variable in enumerate(variables)
         ]
         assignment.add_owner(found, values, group.source)
+    for copy, original in walk.copies:
+        assignment.copy(original, copy)
+    assignment.check_complete(model)
     for path, group in index.items():
         if group.arrays and path not in used and path[0] in (ROOT, ROOT_2_12) and not _RANDOM & set(path):
             raise ModelFileError(f"{group.source}: weights that belong to no layer of the model")
@@ -169,20 +175,28 @@ def _stored_order(variables: list[Any]) -> list[Any]:
 class _Walk:
     """The objects of a model with their paths in the file, in the order Keras writes them."""
 
-    def __init__(self, index: dict[Path, _Group], repeated: bool) -> None:
+    def __init__(self, index: dict[Path, _Group], repeated: bool, by_name: bool) -> None:
         self._prefixes = {path[:depth] for path in index for depth in range(len(path))}
         self._doubled = (ROOT_2_12,) in self._prefixes
         self._root = ROOT_2_12 if self._doubled else ROOT
         self._repeated = repeated
-        self._visited: set[int] = set()
+        self._by_name = by_name
+        self._visited: dict[Any, WeightedObject] = {}
+        self._entered: set[int] = set()
+        # Objects taken as one that was written before, with that one.
+        self.copies: list[tuple[WeightedObject, WeightedObject]] = []
 
     def objects(
         self, found: WeightedObject, path: Path = (), in_container: bool = False
     ) -> Iterator[tuple[WeightedObject, Path, bool]]:
         """``found`` and all objects below it that no earlier path led to."""
-        if id(found) in self._visited:
+        identity = self._identity(found)
+        original = self._visited.setdefault(identity, found)
+        if found is not original:
+            self.copies.append((found, original))
+        if found is not original or id(found) in self._entered:
             return
-        self._visited.add(id(found))
+        self._entered.add(id(found))
         if path:
             yield found, path, in_container
         is_model = isinstance(found.tracked.get("layers"), list | tuple)
@@ -203,6 +217,14 @@ class _Walk:
             else:
                 yield from self.objects(value, self._child(path, attribute))
 
+    def _identity(self, found: WeightedObject) -> Any:
+        if not self._by_name:
+            return id(found)
+        variables = [(slot.variable.name, tuple(slot.variable.shape)) for slot in slots(found)]
+        # Names inside of wrappers and cells repeat; those of layers are unique in one model.
+        is_layer = bool(variables) and not found.class_name.endswith("Cell")
+        return (found.class_name, found.name, tuple(variables)) if is_layer else id(found)
+
     def _child(self, path: Path, attribute: str) -> Path:
         """The group of an attribute: some have an underscore in some versions (MultiHeadAttention's)."""
         for name in (attribute, f"_{attribute}", attribute.lstrip("_")):
@@ -215,7 +237,10 @@ class _Walk:
     ) -> Iterator[tuple[WeightedObject, Path, bool]]:
         counters: dict[str, int] = {}
         for layer in layers:
-            if id(layer) in self._visited and not self._repeated:
+            original = self._visited.get(self._identity(layer))
+            if original is not None and not self._repeated:
+                if original is not layer:
+                    self.copies.append((layer, original))
                 continue
             name = _group_name(layer)
             number = counters.get(name, -1) + 1
