@@ -4,6 +4,7 @@
 
 #include "bindings/bindings.h"
 #include "kernels/dispatch.h"
+#include "plan/scan.h"
 
 namespace unrolled::bindings {
 namespace {
@@ -77,6 +78,24 @@ std::vector<int> add_recurrent(PlanBuilder& builder, int x, const std::vector<co
   return builder.graph().add(make_recurrent(kernels::active_table(), configs, config), std::move(operands));
 }
 
+std::vector<int> add_scan(PlanBuilder& builder, int x, std::shared_ptr<const Plan> step,
+                          std::vector<std::vector<Index>> state_shapes, std::optional<int> mask,
+                          const std::vector<int>& initial_states, bool return_sequences, bool return_state,
+                          bool read_reversed, bool write_reversed, bool zero_output_for_mask,
+                          bool masked_output_is_state) {
+  if (!initial_states.empty() && initial_states.size() != state_shapes.size()) {
+    fail({"scan: expected ", std::to_string(state_shapes.size()), " initial states or none, got ",
+          std::to_string(initial_states.size())});
+  }
+  std::vector<int> operands{x};
+  if (mask) operands.push_back(*mask);
+  operands.insert(operands.end(), initial_states.begin(), initial_states.end());
+  ScanConfig config{mask.has_value(),     !initial_states.empty(), return_sequences,
+                    return_state,         read_reversed,           write_reversed,
+                    zero_output_for_mask, masked_output_is_state,  std::move(state_shapes)};
+  return builder.graph().add(make_scan(std::move(step), std::move(config)), std::move(operands));
+}
+
 }  // namespace
 
 void bind_builder(py::module_& module) {
@@ -103,6 +122,11 @@ void bind_builder(py::module_& module) {
            py::arg("mask") = py::none(), py::arg("initial_states") = py::tuple(),
            py::arg("return_sequences") = false, py::arg("return_state") = false,
            py::arg("concatenate") = false)
+      .def("scan", &add_scan, py::arg("x"), py::arg("step"), py::kw_only(), py::arg("state_shapes"),
+           py::arg("mask") = py::none(), py::arg("initial_states") = py::tuple(),
+           py::arg("return_sequences") = false, py::arg("return_state") = false,
+           py::arg("read_reversed") = false, py::arg("write_reversed") = false,
+           py::arg("zero_output_for_mask") = false, py::arg("masked_output_is_state") = false)
       .def(
           "embedding",
           [](Builder& self, int ids, const WeightArray& table) {

@@ -50,6 +50,21 @@ class PlanBuilder:
         return_state: bool = False,
         concatenate: bool = False,  # one output [.., sum of units]; else one per direction
     ) -> list[int]: ...  # outputs, then (return_state) the states per direction
+    def scan(
+        self,
+        x: int,  # [batch, timesteps, ...]
+        step: Plan,  # x_t and the states to the output and the new states
+        *,
+        state_shapes: Sequence[Sequence[int]],  # without the batch
+        mask: int | None = None,
+        initial_states: Sequence[int] = (),  # empty: zeros
+        return_sequences: bool = False,
+        return_state: bool = False,
+        read_reversed: bool = False,
+        write_reversed: bool = False,
+        zero_output_for_mask: bool = False,
+        masked_output_is_state: bool = False,
+    ) -> list[int]: ...  # the output, then (return_state) the final states
     def embedding(self, ids: int, table: NDArray[Any]) -> int: ...  # ids int32 or float32 (truncated)
     def convolution(
         self,
