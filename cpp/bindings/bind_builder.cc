@@ -22,10 +22,10 @@ class PlanBuilder {
 
   Operand operand(int value) { return {graph().value(value).has_batch}; }
 
-  std::unique_ptr<Plan> finish(std::vector<int> outputs) {
+  std::shared_ptr<Plan> finish(std::vector<int> outputs) {
     graph().finish(std::move(outputs));
     is_finished_ = true;
-    return std::make_unique<Plan>(std::move(graph_));
+    return std::make_shared<Plan>(std::move(graph_));
   }
 
  private:
@@ -78,7 +78,7 @@ std::vector<int> add_recurrent(PlanBuilder& builder, int x, const std::vector<co
   return builder.graph().add(make_recurrent(kernels::active_table(), configs, config), std::move(operands));
 }
 
-std::vector<int> add_scan(PlanBuilder& builder, int x, std::shared_ptr<const Plan> step,
+std::vector<int> add_scan(PlanBuilder& builder, int x, std::shared_ptr<Plan> step,
                           std::vector<std::vector<Index>> state_shapes, std::optional<int> mask,
                           const std::vector<int>& initial_states, bool return_sequences, bool return_state,
                           bool read_reversed, bool write_reversed, bool zero_output_for_mask,

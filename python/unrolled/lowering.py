@@ -117,6 +117,10 @@ class Lowering:
         self._readers: list[tuple[StatefulLayer, int]] = []
         self._writers: list[tuple[StatefulLayer, list[int]]] = []
 
+    def nested(self) -> Lowering:
+        """A lowering of a plan inside this one; its weights count as this one's."""
+        return Lowering(self._cache)
+
     def stored_states(self, layer: StatefulLayer, sizes: Sequence[int]) -> list[int]:
         """Ids of the states that ``layer`` kept from its last call; call after all inputs are declared."""
         self._readers.append((layer, len(sizes)))

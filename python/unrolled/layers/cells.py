@@ -25,11 +25,11 @@ CELL_IGNORED = {
 }
 
 
-def elementwise(key: str, identifier: Any) -> activations.Activation:
-    """The activation, which runs inside the sweep over time and so must not mix units (as softmax does)."""
-    activation = activations.get(identifier)
-    if not activation.is_elementwise:
-        raise ConfigError(key, activation.name, "recurrent cells take elementwise activations only")
+def cell_activation(key: str, identifier: Any) -> activations.Activation:
+    """An activation that keeps the number of units, or a ``ConfigError``."""
+    activation = activations.get(identifier, key)
+    if activation.name == "glu":
+        raise ConfigError(key, activation.name, "glu halves the units, which no cell can take")
     return activation
 
 
@@ -67,7 +67,7 @@ class Cell(Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.units = positive_int("units", units)
-        self.activation = elementwise("activation", activation)
+        self.activation = cell_activation("activation", activation)
         self.recurrent_activation = activations.get("linear")
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -112,6 +112,16 @@ class Cell(Layer):
         found = (self.kernel, self.recurrent_kernel, self.bias)
         return [variable for variable in found if variable is not None]
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether the kernels run this cell; else its steps are written as operations."""
+        return self.activation.is_elementwise and self.recurrent_activation.is_elementwise
+
+    @property
+    def masked_output_is_state(self) -> bool:
+        """Whether a masked step before the first unmasked one gives the initial hidden state."""
+        return self.semantics.masked_output == "state"
+
     def direction(
         self,
         plan: Lowering,
@@ -133,7 +143,7 @@ class Cell(Layer):
             read_reversed=read_reversed,
             write_reversed=write_reversed,
             zero_output_for_mask=zero_output_for_mask,
-            masked_output_is_state=self.semantics.masked_output == "state",
+            masked_output_is_state=self.masked_output_is_state,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -158,7 +168,7 @@ class GatedCell(Cell):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, activation, **kwargs)
-        self.recurrent_activation = elementwise("recurrent_activation", recurrent_activation)
+        self.recurrent_activation = cell_activation("recurrent_activation", recurrent_activation)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"recurrent_activation": self.recurrent_activation.serialize()}

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
 from unrolled.layers.base import Layer, flag
+from unrolled.layers.cell_steps import lower_step
 from unrolled.layers.cells import (
     CELL_IGNORED,
     Cell,
@@ -238,22 +239,30 @@ class Recurrent(Layer):
         position = 0
         for number, cell in enumerate(self.cells):
             last = number == len(self.cells) - 1
-            direction = cell.direction(
-                plan,
-                read_reversed=self.go_backwards,
+            order: dict[str, Any] = {
+                "read_reversed": self.go_backwards,
                 # Between cells the sequence is in the input's order, so that the mask fits every cell.
-                write_reversed=self.go_backwards and not last,
-                zero_output_for_mask=self.zero_output_for_mask and last and not unrolled_quirk,
-            )
+                "write_reversed": self.go_backwards and not last,
+                "zero_output_for_mask": self.zero_output_for_mask and last and not unrolled_quirk,
+            }
             count = cell.state_count
-            value, *states = plan.ops.recurrent(
-                value,
-                [direction],
-                mask=x.mask,
-                initial_states=initial[position : position + count],
-                return_sequences=self.return_sequences or not last,
-                return_state=need_states,
-            )
+            wanted: dict[str, Any] = {
+                "mask": x.mask,
+                "initial_states": initial[position : position + count],
+                "return_sequences": self.return_sequences or not last,
+                "return_state": need_states,
+            }
+            if cell.is_fused:
+                value, *states = plan.ops.recurrent(value, [cell.direction(plan, **order)], **wanted)
+            else:
+                value, *states = plan.ops.scan(
+                    value,
+                    lower_step(plan, cell),
+                    state_shapes=[[cell.units]] * count,
+                    masked_output_is_state=cell.masked_output_is_state,
+                    **order,
+                    **wanted,
+                )
             final += states
             position += count
         if unrolled_quirk and x.mask is not None:

@@ -173,7 +173,10 @@ class Bidirectional(Layer):
     def _runs_as_one_sweep(self, x: Flow) -> bool:
         """Whether both directions are one cell each without the options that need operations of their own."""
         return not any(
-            len(child.cells) > 1 or child.time_major or (child.unroll and x.mask is not None)
+            len(child.cells) > 1
+            or not child.cells[0].is_fused
+            or child.time_major
+            or (child.unroll and x.mask is not None)
             for child in self.children
         )
 
