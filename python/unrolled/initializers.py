@@ -130,11 +130,11 @@ class RandomInitializer(Initializer):
     def __init__(self, seed: Any = None) -> None:
         self.seed = seed
         # A file may hold a serialised seed generator: fresh weights do not reproduce Keras's anyway.
-        self._drawn = abs(int(seed)) if isinstance(seed, int | np.integer) else draw_seed()
+        self.drawn_seed = abs(int(seed)) if isinstance(seed, int | np.integer) else draw_seed()
 
     def generator(self) -> np.random.Generator:
         """A generator that starts from this initializer's seed."""
-        return np.random.default_rng(self._drawn)
+        return np.random.default_rng(self.drawn_seed)
 
     def get_config(self) -> dict[str, Any]:
         return {"seed": self.seed}

@@ -15,6 +15,10 @@ ACTIVATIONS = [
     "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink",
 ]  # fmt: skip
 
+ELEMENTWISE = ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"]
+MERGES = ["Add", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"]
+TWO_MASKS = [[(3, 4), (3, 4)], [(3, 4), None], [None, (3, 4)]]
+
 
 def case(
     class_name: str, config: dict[str, Any] | None = None, *shapes: tuple[int, ...], **options: Any
@@ -31,7 +35,7 @@ def case(
         Of the inputs, batch included.
     **options
         ``mask``: shape of a mask for every input; ``integers``: inputs are ids below this number;
-        ``call``: further arguments of the call.
+        ``call``: further arguments of the call; ``spread``: the inputs are arguments of their own.
     """
     return {"class_name": class_name, "config": config or {}, "shapes": shapes, **options}
 
@@ -148,6 +152,56 @@ CASES = [
     case("Normalization", {"mean": 1.0, "variance": 2.0, "invert": True}, (2, 3)),
     case("Normalization", {"axis": [1, 2]}, (2, 3, 4)),
     case("Identity", {}, (2, 3)),
+    *(case(name, {}, *[(3, 4, 5)] * count) for name in MERGES for count in (2, 3)),
+    *(case(name, {}, (3, 4, 5), (3, 4, 5), mask=mask) for name in ELEMENTWISE for mask in TWO_MASKS),
+    *(case(name, {}, *[(3, 4, 5)] * 3, mask=[(3, 4)] * 3) for name in MERGES),
+    *(case(name, {}, *[(3, 4, 5)] * 3, mask=[(3, 4), None, (3, 4)]) for name in MERGES),
+    case("Subtract", {}, (3, 4, 5), (3, 4, 5)),
+    case("Add", {}, (3, 5), (3, 4, 5), (3, 1, 5)),
+    case("Multiply", {}, (3, 4, 1), (3, 4, 5), mask=[(3, 4), (3, 4)]),
+    case("Maximum", {}, (3, 4, 1), (3, 4, 5), mask=[None, (3, 4)]),
+    *(case("Concatenate", {"axis": axis}, (3, 4, 5), (3, 4, 5), mask=m) for m in TWO_MASKS for axis in (-1, 1)),
+    case("Concatenate", {"axis": 1}, (3, 4, 5), (3, 2, 5)),
+    case("Concatenate", {}, (3, 4), (3, 2), (3, 1)),
+    case("Dot", {"axes": 1}, (3, 4), (3, 4)),
+    case("Dot", {"axes": -1}, (3, 4, 5), (3, 6, 5)),
+    case("Dot", {"axes": [1, 2]}, (3, 4, 5), (3, 6, 4)),
+    case("Dot", {"axes": [2, 1]}, (3, 4, 5), (3, 5, 6)),
+    case("Dot", {"axes": [1, 1]}, (3, 4, 5), (3, 4)),
+    case("Dot", {"axes": [1, 2]}, (3, 4), (3, 5, 4)),
+    case("Dot", {"axes": 1, "normalize": True}, (3, 4, 5), (3, 4, 6)),
+    case("Dot", {"axes": [3, 1]}, (3, 2, 4, 5), (3, 5, 6, 2)),
+    case("EinsumDense", {"equation": "abc,cd->abd", "output_shape": [None, 6], "bias_axes": "d"}, (3, 4, 5)),
+    case("EinsumDense", {"equation": "ab,bc->ac", "output_shape": 6, "activation": "relu"}, (3, 5)),
+    case("EinsumDense", {"equation": "...x,xy->...y", "output_shape": 6, "bias_axes": "y"}, (3, 4, 5)),
+    case("EinsumDense", {"equation": "abc,cde->abde", "output_shape": [None, 2, 3], "bias_axes": "de"}, (3, 4, 5)),
+    case("EinsumDense", {"equation": "abcd,cde->abe", "output_shape": [None, 6], "bias_axes": "e"}, (3, 4, 2, 5)),
+    case("EinsumDense", {"equation": "abc,bd->adc", "output_shape": [6, 5], "bias_axes": "d"}, (3, 4, 5)),
+    case("EinsumDense", {"equation": "abc,cd->adb", "output_shape": [6, 4], "activation": "softmax"}, (3, 4, 5)),
+    case("Attention", {}, (3, 4, 5), (3, 6, 5)),
+    case("Attention", {}, (3, 4, 5), (3, 6, 2), (3, 6, 5)),
+    case("Attention", {"use_scale": True}, (3, 4, 5), (3, 6, 5), mask=[(3, 4), (3, 6)]),
+    case("Attention", {"score_mode": "concat", "use_scale": True}, (3, 4, 5), (3, 6, 5), mask=[None, (3, 6)]),
+    case("Attention", {"score_mode": "concat"}, (3, 4, 5), (3, 6, 5), mask=[(3, 4), None]),
+    case("Attention", {}, (3, 6, 5), (3, 6, 5), mask=[(3, 6), (3, 6)], call={"use_causal_mask": True}),
+    case("Attention", {}, (3, 4, 5), (3, 6, 5), call={"return_attention_scores": True}),
+    case("AdditiveAttention", {}, (3, 4, 5), (3, 6, 5)),
+    case("AdditiveAttention", {"use_scale": False}, (3, 4, 5), (3, 6, 5), mask=[(3, 4), (3, 6)]),
+    case("AdditiveAttention", {}, (3, 6, 5), (3, 6, 5), call={"use_causal_mask": True}),
+    *(
+        case("MultiHeadAttention", {"num_heads": 2, "key_dim": 3} | config, (3, 4, 5), (3, 6, 5), spread=True, **more)
+        for config, more in [
+            ({}, {}),
+            ({"value_dim": 4, "output_shape": 7}, {}),
+            ({"use_bias": False}, {"mask": [(3, 4), (3, 6)]}),
+            ({"dropout": 0.3}, {"mask": [(3, 4), (3, 6)]}),
+            ({}, {"mask": [None, (3, 6)], "call": {"use_causal_mask": True}}),
+            ({}, {"mask": [(3, 4), None], "call": {"return_attention_scores": True}}),
+            ({}, {"call": {"return_attention_scores": True}}),
+            ({"sliding_window": 2}, {}),
+        ]
+    ),
+    case("MultiHeadAttention", {"num_heads": 2, "key_dim": 3}, (3, 4, 5), (3, 6, 2), (3, 6, 4), spread=True),
 ]  # fmt: skip
 
 

@@ -19,22 +19,23 @@ def main() -> None:
         layer = getattr(keras.layers, case["class_name"])(**case["config"])
         inputs = inputs_of(number)
         single = inputs[0] if len(inputs) == 1 else inputs
-        layer.build(single.shape if len(inputs) == 1 else [x.shape for x in inputs])
+        spread = case.get("spread", False)
+        if spread:
+            layer.build(*[x.shape for x in inputs])
+        else:
+            layer.build(single.shape if len(inputs) == 1 else [x.shape for x in inputs])
         weights = layer.weights
         values = weights_of(number, [tuple(w.shape) for w in weights], [w.path for w in weights])
         layer.set_weights(values)
         if case["class_name"] == "Normalization":
             layer.finalize_state()
-        masks = masks_of(number)
-        if masks is not None:
-            # Masks travel on the tensors, as from an Embedding before.
-            tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
-            for tensor, mask in zip(tensors, masks, strict=True):
-                if mask is not None:
-                    keras.src.backend.set_keras_mask(tensor, keras.ops.convert_to_tensor(mask))
-            result = layer(tensors[0] if len(tensors) == 1 else tensors, **case.get("call", {}))
-        else:
-            result = layer(single, **case.get("call", {}))
+        # Masks travel on the tensors, as from an Embedding before.
+        tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
+        for tensor, mask in zip(tensors, masks_of(number) or [], strict=False):
+            if mask is not None:
+                keras.src.backend.set_keras_mask(tensor, keras.ops.convert_to_tensor(mask))
+        args = tensors if spread or len(tensors) == 1 else [tensors]
+        result = layer(*args, **case.get("call", {}))
         for index, output in enumerate(result if isinstance(result, list | tuple) else [result]):
             expected[f"{number}/{index}"] = np.asarray(output)
             mask = getattr(output, "_keras_mask", None)

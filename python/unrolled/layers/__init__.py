@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from unrolled.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+from unrolled.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from unrolled.layers.base import KerasTensor, Layer
 from unrolled.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from unrolled.layers.convolution import (
@@ -21,6 +22,8 @@ from unrolled.layers.convolution import (
     SeparableConv2D,
 )
 from unrolled.layers.core import Activation, Dense, Embedding, Identity, Input, InputLayer, Masking
+from unrolled.layers.einsum import EinsumDense
+from unrolled.layers.merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
 from unrolled.layers.normalization import (
     BatchNormalization,
     GroupNormalization,
@@ -90,7 +93,11 @@ __all__ = [
     "RNN",
     "Activation",
     "ActivityRegularization",
+    "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
+    "Average",
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",
@@ -99,6 +106,7 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -113,7 +121,9 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Dot",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
     "GRUCell",
@@ -147,6 +157,10 @@ __all__ = [
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
+    "Maximum",
+    "Minimum",
+    "MultiHeadAttention",
+    "Multiply",
     "Normalization",
     "PReLU",
     "Permute",
@@ -164,6 +178,7 @@ __all__ = [
     "SpatialDropout2D",
     "SpatialDropout3D",
     "StackedRNNCells",
+    "Subtract",
     "ThresholdedReLU",
     "TimeDistributed",
     "UnitNormalization",

@@ -286,19 +286,25 @@ class Softmax(Layer):
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)
-        masked = x if x.mask is None else self._apply_mask(plan, x)
-        return activations.lower(plan, masked, self.as_activation())
-
-    def _apply_mask(self, plan: Lowering, x: Flow) -> Flow:
+        activation = self.as_activation()
+        if x.mask is None:
+            return activations.lower(plan, x, activation)
         if x.mask_rank != len(x.shape):
             raise ValueError(
                 f"layer {self.name!r} (Softmax): a mask of rank {x.mask_rank} does not broadcast to its input "
                 f"of shape {x.shape}; Keras fails here too"
             )
-        # keras 3.15; up to 3.12 the mask was added to the input, which differs for rows without any true.
-        large = plan.ops.constant(np.asarray(-1e9, np.float32))
-        assert x.mask is not None
-        return x.derive(plan.ops.select(x.mask, x.value, large), x.shape)
+        masked = x.derive(masked_scores(plan, x.value, x.mask), x.shape)
+        result = activations.lower(plan, masked, activation)
+        if not self.semantics.softmax_zeroes_masked_rows:
+            return result
+        return result.derive(plan.ops.apply_mask(result.value, x.mask), result.shape)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"axis": self.axis}
+
+
+def masked_scores(plan: Lowering, scores: int, mask: int) -> int:
+    """``scores`` with a large negative number where ``mask`` is false (it broadcasts)."""
+    # Before Keras 3.13 the number was added: in float32 the same but for scores beyond about 32.
+    return plan.ops.select(mask, scores, plan.ops.constant(np.asarray(-1e9, np.float32)))

@@ -433,7 +433,7 @@ class Layer:
         return self._call_on_arrays(args, kwargs)
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.ensure_built(tree.map_leaves(_shape_of, args[0]))
+        self.ensure_built(self.input_shapes(args, kwargs))
         node = Node(self, args, kwargs)
         number = itertools.count()
 
@@ -448,6 +448,10 @@ class Layer:
         node.outputs = tensor(self.describe_output(args, kwargs))
         self.nodes.append(node)
         return node.outputs
+
+    def input_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What ``build`` is given for a call: the shape(s) of its first argument."""
+        return tree.map_leaves(_shape_of, args[0])
 
     def ensure_built(self, input_shape: Any) -> None:
         """Build on first use, check the shape on later ones."""
@@ -479,7 +483,7 @@ class Layer:
         if not arrays:
             raise ValueError(f"layer {self.name!r} ({self.class_name}): called without an array")
         args, kwargs = call
-        self.ensure_built(tree.map_leaves(_shape_of, args[0]))
+        self.ensure_built(self.input_shapes(args, kwargs))
         timesteps = [leaf.shape[1:2] for leaf in arrays] if self.needs_timesteps else None
         key = (
             want_masks,
