@@ -21,7 +21,6 @@ def outputs_of(y):
 
 # Strict: a fixture that starts to pass fails the test, so that its row here goes away.
 OPERATION_NODES = "issue 4: Keras 3 stores the mask of a functional model as operations of the graph"
-ROW_ACTIVATION = "an activation over all units of a step inside the recurrence is refused"
 EXPECTED_FAILURES = {
     "keras3-functional_chain": OPERATION_NODES,
     "keras3-bidirectional_gru_none_masked": OPERATION_NODES,
@@ -29,17 +28,6 @@ EXPECTED_FAILURES = {
     **{
         f"keras3-{cell}_masked_state": OPERATION_NODES
         for cell in ("simple_rnn", "lstm", "gru", "gru_reset_before")
-    },
-    **{
-        f"{archive}-{name}": ROW_ACTIVATION
-        for archive in ("keras3", "tf_keras")
-        for name in (
-            "simple_rnn_activation_softmax",
-            "lstm_activation_softmax",
-            "lstm_recurrent_activation_softmax",
-            "gru_activation_softmax",
-            "gru_recurrent_activation_softmax",
-        )
     },
 }
 
