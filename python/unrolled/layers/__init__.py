@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from unrolled.layers import operations
 from unrolled.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from unrolled.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from unrolled.layers.base import KerasTensor, Layer
@@ -188,4 +189,5 @@ __all__ = [
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",
+    "operations",
 ]
