@@ -8,6 +8,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -404,7 +405,8 @@ class Layer:
         self.check_training(kwargs.pop("training", None))
         first, *rest = args if args else (kwargs.pop("inputs", None),)
         if mask is not None:
-            first = _attach_masks(first, mask)
+            masks = tree.map_leaves(partial(_as_mask, plan), mask)
+            first = _attach_masks(first, masks)
         return self.lower(plan, first, *rest, **kwargs)
 
     def check_training(self, training: Any) -> None:
@@ -683,6 +685,13 @@ def _sorted_dicts(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted_dicts(value[key]) for key in sorted(value)}
     return value
+
+
+def _as_mask(plan: Lowering, leaf: Any) -> Any:
+    """A mask of numbers as bool, as Keras casts it: what is not 0 is valid."""
+    if not isinstance(leaf, Flow) or leaf.dtype == "bool":
+        return leaf
+    return Flow(plan.ops.cast(leaf.value, "bool"), leaf.shape, "bool")
 
 
 def _attach_masks(inputs: Any, masks: Any) -> Any:
