@@ -157,21 +157,21 @@ def test_wrong_initial_states_are_an_error():
     layer = build_random(layers.LSTM(4, name="encoder"), X.shape)
     with pytest.raises(ValueError, match=r"encoder.*2 initial states.*1"):
         layer(X, initial_state=[np.zeros((4, 4), np.float32)])
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"initial state.*\(4, 4\).*\(4, 5\)"):
         layer(X, initial_state=[np.zeros((4, 5), np.float32)] * 2)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"initial state.*\(4, 4\).*\(3, 4\)"):
         layer(X, initial_state=[np.zeros((3, 4), np.float32)] * 2)
 
 
 def test_a_mask_of_another_shape_is_an_error():
     layer = build_random(layers.LSTM(4), X.shape)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"mask.*\(4, 6\).*\(4, 5\)"):
         layer(X, mask=np.ones((4, 5), bool))
 
 
 def test_no_timesteps_is_an_error_as_in_keras_and_no_rows_is_not():
     layer = build_random(layers.LSTM(4), X.shape)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="timestep"):
         layer(np.zeros((2, 0, 3), np.float32))
     assert layer(np.zeros((0, 6, 3), np.float32)).shape == (0, 4)
 
@@ -212,7 +212,7 @@ def test_two_directions_of_unequal_options_are_refused():
 def test_an_id_outside_of_the_table_is_an_error(bad):
     layer = build_random(layers.Embedding(7, 2), (None, None))
     assert layer(np.array([[0, 6]])).shape == (1, 2, 2)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=f"id {bad} .*7 rows"):
         layer(np.array([[0, bad]]))
 
 
