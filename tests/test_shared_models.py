@@ -26,9 +26,6 @@ GRAPH = "issue 4: a graph with merge layers, several inputs or operation nodes"
 CONV_LSTM = "issue 4: ConvLSTM"
 INT8 = "issue 4: int8-quantised weights"
 NEEDS_ISSUE_4 = {
-    "tf22_dtln_stage2_DERIVED.h5": GRAPH,
-    "tf27_delft_ner_bilstm.weights_old.h5": GRAPH,
-    "tf27_delft_software_bigru.h5": GRAPH,
     **{f"synthetic/k2_big{suffix}": GRAPH for suffix in (".h5", ".keras")},
     "synthetic/k3_big.keras": GRAPH,
     **{f"synthetic/k2_dicts{suffix}": GRAPH for suffix in (".h5", ".keras")},
