@@ -20,16 +20,7 @@ def outputs_of(y):
 
 
 # Strict: a fixture that starts to pass fails the test, so that its row here goes away.
-OPERATION_NODES = "issue 4: Keras 3 stores the mask of a functional model as operations of the graph"
-EXPECTED_FAILURES = {
-    "keras3-functional_chain": OPERATION_NODES,
-    "keras3-bidirectional_gru_none_masked": OPERATION_NODES,
-    "keras3-bidirectional_gru_none_sequences_masked": OPERATION_NODES,
-    **{
-        f"keras3-{cell}_masked_state": OPERATION_NODES
-        for cell in ("simple_rnn", "lstm", "gru", "gru_reset_before")
-    },
-}
+EXPECTED_FAILURES: dict[str, str] = {}
 
 
 def marked(fixture):

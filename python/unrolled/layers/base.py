@@ -138,6 +138,8 @@ class Layer:
     # Ranks of an input (batch axis counted); None where any from min_rank on serves.
     input_ranks: ClassVar[tuple[int, ...] | None] = None
     min_rank: ClassVar[int] = 1
+    # Operations stand among the layers of a graph, but Keras does not count them as layers.
+    is_operation: ClassVar[bool] = False
     # Whether the lowering needs the size of axis 1; else one plan serves any number of timesteps.
     needs_timesteps: ClassVar[bool] = False
 

@@ -43,6 +43,7 @@ class Operation(Layer):
     """
 
     needs_timesteps: ClassVar = True
+    is_operation: ClassVar = True
 
     def __init__(self, *, name: str | None = None, **kwargs: Any) -> None:
         cls = type(self).__name__.removesuffix("Operation")

@@ -58,7 +58,7 @@ class Model(Layer):
 
     @property
     def tracked(self) -> dict[str, Any]:
-        return {"layers": self.layers}
+        return {"layers": [layer for layer in self.layers if not layer.is_operation]}
 
     def summary_layers(self) -> list[Layer]:
         """The rows of the summary."""
