@@ -58,7 +58,7 @@ from unrolled.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from unrolled.layers.preprocessing import Normalization, Rescaling
+from unrolled.layers.preprocessing import CategoryEncoding, IntegerLookup, Normalization, Rescaling
 from unrolled.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from unrolled.layers.regularization import (
     ActivityRegularization,
@@ -107,6 +107,7 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "CategoryEncoding",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -146,6 +147,7 @@ __all__ = [
     "Identity",
     "Input",
     "InputLayer",
+    "IntegerLookup",
     "KerasTensor",
     "LSTMCell",
     "Layer",
