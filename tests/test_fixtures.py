@@ -19,21 +19,7 @@ def outputs_of(y):
     return list(y) if isinstance(y, list | tuple) else [y]
 
 
-# Strict: a fixture that starts to pass fails the test, so that its row here goes away.
-EXPECTED_FAILURES: dict[str, str] = {}
-
-
-def marked(fixture):
-    reason = EXPECTED_FAILURES.get(str(fixture))
-    if reason is None:
-        return pytest.param(fixture, id=str(fixture))
-    unsupported = unrolled.UnsupportedModelError
-    return pytest.param(
-        fixture, id=str(fixture), marks=pytest.mark.xfail(reason=reason, strict=True, raises=unsupported)
-    )
-
-
-every_fixture = pytest.mark.parametrize("fixture", [marked(fixture) for fixture in fixtures.all_fixtures()])
+every_fixture = pytest.mark.parametrize("fixture", fixtures.all_fixtures(), ids=str)
 
 
 @every_fixture
