@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -71,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--batch", action="append", type=int, help="only this batch size; repeatable")
     add("--quick", dest="effort", action="store_const", const="quick")
     add("--full", dest="effort", action="store_const", const="full")
-    add("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    add("--threads", type=int, default=limits.processors())
     add("--output", type=Path, default=paths.OUTPUT / "results", help="folder for compare.json")
     parser.set_defaults(effort="normal")
     options = parser.parse_args(arguments)

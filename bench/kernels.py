@@ -10,7 +10,6 @@ Rapids machine; compare it only on such a machine.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,7 +62,7 @@ STUDY_TINY = {
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the time")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=limits.processors())
     parser.add_argument("--table", action="append", choices=["step", "batched", "tiny"], help="repeatable")
     options = parser.parse_args(arguments)
     use_this_checkout()

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
-from tests.reference.model import Chain
 
 from bench.workloads import Workload
+from tests.reference.model import Chain
 
 # Rows of a batch that are checked: the first ones and the last ones, so that every block of rows and every
 # thread's share has some. The float64 loop would take minutes for all rows of the largest batches.

@@ -170,7 +170,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--peer", action="append", metavar="NAME", help=f"one of {', '.join(peers.NAMES)}; repeatable")
     add("--quick", dest="effort", action="store_const", const="quick", help="whole models, a glance at each")
     add("--full", dest="effort", action="store_const", const="full", help="all suites, long enough to quote")
-    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="for every peer (default: all)")
+    add("--threads", type=int, default=limits.processors(), help="for every peer (default: all)")
     add("--output", type=Path, default=paths.OUTPUT / "results", help="folder for results.json and the chart")
     add("--no-limit", action="store_true", help="do not measure the machine's limit")
     parser.set_defaults(effort="normal")
@@ -250,7 +250,7 @@ def describe(
         "commit": commit(),
         "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "cpu": limits.cpu_model(),
-        "processors": len(os.sched_getaffinity(0)),
+        "processors": limits.processors(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -45,7 +45,8 @@ MAY_IMPORT = {
     "models": FOUNDATION | {"formats", "layers"},
     "streaming": FOUNDATION | {"layers", "models"},
     "inspection": FOUNDATION | {"formats", "layers", "models"},
-    "cli": FOUNDATION | {"formats", "inspection", "layers", "models", "streaming"},
+    "benchmark": FOUNDATION | {"models"},
+    "cli": FOUNDATION | {"benchmark", "formats", "inspection", "layers", "models", "streaming"},
     "__main__": {"cli"},
     "__init__": FOUNDATION | {"formats", "layers", "models", "streaming"},
 }
@@ -54,6 +55,8 @@ EXCEPTIONS = {
     ("activations", "layers"): "a layer may be given as an activation",
     ("utils", "layers"): "a new seed restarts the automatic names of layers",
 }
+# What `unrolled bench` times beside unrolled, where it is installed.
+PEERS = {"keras", "onnxruntime", "tensorflow"}
 STANDARD_LIBRARY = set(sys.stdlib_module_names) | {"__future__"}
 # Running, or unpickling, what a file says is made impossible by not having the means.
 FORBIDDEN_MODULES = {
@@ -122,6 +125,8 @@ def test_the_package_needs_numpy_only_and_cannot_run_code(path):
         assert top not in FORBIDDEN_MODULES, f"{name_of(path)} imports {top}"
         if top == "rich":
             assert in_function, "rich is optional"
+        elif top in PEERS and room(path) == "benchmark":
+            assert in_function, f"{top} is optional"
         else:
             assert top in STANDARD_LIBRARY | {"numpy", "unrolled"}, f"{name_of(path)} imports {top}"
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

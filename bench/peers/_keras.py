@@ -13,6 +13,7 @@ from bench.workloads import Workload
 def build(workload: Workload, weights: list[np.ndarray]) -> Any:
     """The model in Keras, of the backend that KERAS_BACKEND names."""
     import keras
+
     from tests.recipes import build_model
 
     model = build_model(keras, workload.recipe)

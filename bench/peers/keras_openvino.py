@@ -11,7 +11,7 @@ from bench.peers import Run, _keras
 from bench.workloads import Workload
 
 TITLE = "Keras OpenVINO"
-MODULES = ("keras", "openvino")
+MODULES = ("keras", "openvino", "scipy")
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -27,9 +27,8 @@ def version() -> str:
 
 def prepare(workload: Workload, weights: list[np.ndarray], batch: int, threads: int) -> Run:
     # Keras gives no way to set OpenVINO's threads; it starts as many as the process may use processors.
-    allowed = sorted(os.sched_getaffinity(0))
-    if threads < len(allowed):
-        os.sched_setaffinity(0, allowed[:threads])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     use_float32()
     model = _keras.build(workload, weights)
     return model.predict_on_batch

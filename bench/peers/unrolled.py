@@ -24,9 +24,8 @@ def version() -> str:
 
 
 def prepare(workload: Workload, weights: list[np.ndarray], batch: int, threads: int) -> Run:
-    from tests.recipes import build_model
-
     import unrolled
+    from tests.recipes import build_model
 
     unrolled.set_num_threads(threads)
     file = paths.MODELS / f"{workload.key}.keras"

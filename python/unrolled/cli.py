@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command ``unrolled``: look at a model file, and predict from the shell."""
+"""The command ``unrolled``: look at a model file, predict from the shell, time a model."""
 
 from __future__ import annotations
 
@@ -138,6 +138,23 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--timesteps", type=_positive, metavar="N", help="timesteps of every sequence in a .csv input"
     )
+
+    bench = command(
+        "bench",
+        _bench,
+        "time a model on random inputs, beside Keras and ONNX Runtime where they are installed",
+    )
+    bench.add_argument("--batch", type=_positive, default=1, metavar="N", help="rows of a call (default: 1)")
+    bench.add_argument(
+        "--timesteps", type=_positive, metavar="N", help="timesteps where the model leaves them open (default: 100)"
+    )  # fmt: skip
+    bench.add_argument(
+        "--threads", type=_positive, metavar="N", help="for every program (default: the processors)"
+    )
+    bench.add_argument(
+        "--seconds", type=float, default=2.0, metavar="S", help="spent on each program (default: 2)"
+    )
+    bench.add_argument("--no-peers", action="store_true", help="unrolled alone: Keras never sees the file")
     return parser
 
 
@@ -390,3 +407,24 @@ def _write(path: Path, outputs: dict[str, NDArray[Any]]) -> None:
             raise UsageError(f"the model has {len(outputs)} outputs, which do not fit .npy: use .npz")
         with open(path, "wb") as file:
             np.save(file, next(iter(outputs.values())))
+
+
+# ---------------------------------------------------------------------- bench
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from unrolled import _core
+    from unrolled.benchmark import benchmark
+
+    if options.threads is not None:
+        _core.set_num_threads(options.threads)
+    result = benchmark(
+        options.file,
+        weights=options.weights,
+        batch=options.batch,
+        timesteps=options.timesteps,
+        seconds=options.seconds,
+        peers=not options.no_peers,
+    )
+    print(result.text())
+    return OK
