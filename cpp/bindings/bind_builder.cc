@@ -167,6 +167,15 @@ void bind_builder(py::module_& module) {
           },
           py::arg("x"), py::arg("mask"), py::kw_only(), py::arg("keepdims") = false)
       .def(
+          "running_mean",
+          [](Builder& self, int x, int sums, int count, std::optional<int> mask, bool keepdims) {
+            std::vector<int> operands{x, sums, count};
+            if (mask) operands.push_back(*mask);
+            return self.graph().add(make_running_mean(mask.has_value(), keepdims), std::move(operands));
+          },
+          py::arg("x"), py::arg("sums"), py::arg("count"), py::kw_only(), py::arg("mask") = py::none(),
+          py::arg("keepdims") = false)
+      .def(
           "activate",
           [](Builder& self, int x, const kernels::Activation& activation) {
             return self.add(make_activate(kernels::active_table(), activation), {x});

@@ -2,87 +2,11 @@
 // Plan: NumPy arrays in, fresh NumPy arrays out, the GIL released while it computes.
 #include <string>
 
+#include "bindings/arrays.h"
 #include "bindings/bindings.h"
 
 namespace unrolled::bindings {
 namespace {
-
-using NumpyApi = py::detail::npy_api;
-
-int numpy_type(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat32:
-      return NumpyApi::NPY_FLOAT_;
-    case DType::kInt32:
-      return NumpyApi::NPY_INT_;
-    case DType::kBool:
-      return NumpyApi::NPY_BOOL_;
-  }
-  return NumpyApi::NPY_FLOAT_;
-}
-
-// Vectors of a call, on the stack for the usual few inputs and outputs.
-template <typename T>
-class Few {
- public:
-  explicit Few(std::size_t count) : count_(count) {
-    if (count > kMost) many_.resize(count);
-  }
-  T& operator[](std::size_t i) { return count_ > kMost ? many_[i] : few_[i]; }
-  std::span<T> get() { return {count_ > kMost ? many_.data() : few_, count_}; }
-
- private:
-  static constexpr std::size_t kMost = 4;
-  std::size_t count_;
-  T few_[kMost] = {};
-  std::vector<T> many_;
-};
-
-std::string describe(const py::array& array) {
-  std::string text = py::str(array.dtype()).cast<std::string>() + " (";
-  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(array.shape(i));
-  }
-  return text + ")";
-}
-
-// Fills `type`; returns an array in C order that holds the values: the given one where it is so already.
-py::array check_input(const Plan& plan, std::size_t index, py::handle given, TensorType& type) {
-  const TensorType& expected = plan.input_type(index);
-  if (!py::isinstance<py::array>(given)) {
-    fail({"input ", std::to_string(index), ": expected a NumPy array, got ",
-          py::str(py::type::handle_of(given)).cast<std::string>()});
-  }
-  auto array = py::reinterpret_borrow<py::array>(given);
-  const py::dtype dtype = array.dtype();
-  const bool is_right_dtype = dtype.kind() == (expected.dtype == DType::kFloat32 ? 'f'
-                                               : expected.dtype == DType::kInt32 ? 'i'
-                                                                                 : 'b') &&
-                              dtype.itemsize() == size_of(expected.dtype) && dtype.byteorder() != '>';
-  if (!is_right_dtype || array.ndim() != expected.shape.rank) {
-    fail({"input ", std::to_string(index), ": expected ", to_string(expected.dtype), " of rank ",
-          std::to_string(expected.shape.rank), ", got ", describe(array)});
-  }
-  type.dtype = expected.dtype;
-  type.shape.rank = expected.shape.rank;
-  for (int i = 0; i < type.shape.rank; ++i) type.shape.dims[i] = array.shape(i);
-  constexpr int kReady = NumpyApi::NPY_ARRAY_C_CONTIGUOUS_ | NumpyApi::NPY_ARRAY_ALIGNED_;
-  if ((array.flags() & kReady) != kReady) array = py::array::ensure(array, kReady);
-  if (!array) throw py::error_already_set();
-  return array;
-}
-
-py::array new_array(const TensorType& type) {
-  const auto& api = NumpyApi::get();
-  py::ssize_t dims[kMaxRank];
-  for (int i = 0; i < type.shape.rank; ++i) dims[i] = type.shape.dims[i];
-  auto array = py::reinterpret_steal<py::array>(
-      api.PyArray_NewFromDescr_(api.PyArray_Type_, api.PyArray_DescrFromType_(numpy_type(type.dtype)),
-                                type.shape.rank, dims, nullptr, nullptr, 0, nullptr));
-  if (!array) throw py::error_already_set();
-  return array;
-}
 
 py::list run(const Plan& plan, const py::sequence& inputs, Index max_rows, int threads) {
   const std::size_t count = inputs.size();

@@ -27,6 +27,7 @@ void bind_activation(py::module_& module);
 void bind_direction(py::module_& module);
 void bind_builder(py::module_& module);
 void bind_plan(py::module_& module);
+void bind_stream(py::module_& module);
 
 // A Direction keeps the arrays that its configuration points into.
 struct Direction {

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, module) {
   bindings::bind_direction(module);
   bindings::bind_plan(module);
   bindings::bind_builder(module);
+  bindings::bind_stream(module);
   module.def("isa", [] { return unrolled::kernels::active_table().name; });
   module.def("available_isas", &unrolled::kernels::available_isas);
   module.def("set_num_threads", &unrolled::set_num_threads, py::arg("count"));

@@ -62,6 +62,7 @@ OpPointer make_pool(const std::string& kind, const WindowConfig& window);
 
 OpPointer make_reduce(const std::string& kind, std::vector<int> axes, bool keepdims);
 OpPointer make_masked_mean(bool keepdims);
+OpPointer make_running_mean(bool has_mask, bool keepdims);
 OpPointer make_activate(const kernels::KernelTable& table, const kernels::Activation& activation);
 OpPointer make_softmax(const kernels::KernelTable& table, int axis, bool logarithm);
 OpPointer make_sparsemax(int axis);

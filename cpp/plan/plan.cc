@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <exception>
 #include <stdexcept>
 
@@ -38,6 +39,7 @@ class PointerList {
     if (count > kMaxExternals) many_.resize(count);
   }
   Pointer& operator[](std::size_t i) { return count_ > kMaxExternals ? many_[i] : few_[i]; }
+  std::span<Pointer> all() { return {count_ > kMaxExternals ? many_.data() : few_, count_}; }
   std::span<const Pointer> get() const { return {count_ > kMaxExternals ? many_.data() : few_, count_}; }
 
  private:
@@ -185,37 +187,89 @@ Plan::Run::Choice Plan::Run::choose(Index max_rows, int threads) const {
   return choice;
 }
 
+Index Plan::Run::row_bytes(const TensorType& type) const {
+  return byte_count(type) / state_->inputs[0].shape.dims[0];
+}
+
+// Copies rows of the tables side by side into memory of the workspace, and points there.
+void Plan::Run::gather(Workspace& workspace, Range rows, std::span<const void*> from,
+                       std::span<void*> to) const {
+  const Index count = rows.end - rows.begin;
+  Index bytes = 0;
+  for (std::size_t i = tables_->first_input; i < from.size(); ++i) {
+    bytes += align_up(count * row_bytes(state_->inputs[i]));
+  }
+  for (std::size_t i = tables_->first_output; i < to.size(); ++i) {
+    bytes += align_up(count * row_bytes(state_->outputs[i]));
+  }
+  AlignedBuffer& memory = workspace.gathered_rows();
+  memory.reserve(std::max<Index>(bytes, 1));
+  char* next = static_cast<char*>(memory.data());
+  for (std::size_t i = tables_->first_output; i < to.size(); ++i) {
+    to[i] = next;
+    next += align_up(count * row_bytes(state_->outputs[i]));
+  }
+  for (std::size_t i = tables_->first_input; i < from.size(); ++i) {
+    const Index size = row_bytes(state_->inputs[i]);
+    const auto* table = static_cast<const char*>(from[i]);
+    from[i] = next;
+    for (Index row = rows.begin; row < rows.end; ++row) {
+      const Index read = tables_->reads[static_cast<std::size_t>(row)];
+      std::memcpy(next + (row - rows.begin) * size, table + read * size, static_cast<std::size_t>(size));
+    }
+    next += align_up(count * size);
+  }
+}
+
+void Plan::Run::scatter(const Workspace& workspace, Range rows, std::span<void* const> outputs) const {
+  const char* next = static_cast<const char*>(workspace.gathered_rows().data());
+  for (std::size_t i = tables_->first_output; i < outputs.size(); ++i) {
+    const Index size = row_bytes(state_->outputs[i]);
+    auto* table = static_cast<char*>(outputs[i]);
+    for (Index row = rows.begin; row < rows.end; ++row) {
+      const Index written = tables_->writes[static_cast<std::size_t>(row)];
+      std::memcpy(table + written * size, next + (row - rows.begin) * size, static_cast<std::size_t>(size));
+    }
+    next += align_up((rows.end - rows.begin) * size);
+  }
+}
+
 void Plan::Run::run_block(Workspace& workspace, Index block, Index blocks, int team_size,
                           std::span<const void* const> inputs, std::span<void* const> outputs,
                           RunError* error, bool bind_only) const {
   const State& state = *state_;
   const Index batch = state.inputs[0].shape.dims[0];
-  if (blocks == 1) {
+  const Range rows{batch * block / blocks, batch * (block + 1) / blocks};
+  if (blocks == 1 && tables_ == nullptr) {
     workspace.prepare(plan_.graph_, state.inputs, team_size);
     workspace.bind(inputs, outputs);
   } else {
-    const Index begin = batch * block / blocks;
-    const Index end = batch * (block + 1) / blocks;
     PointerList<const void*> from(inputs.size());
     PointerList<void*> to(outputs.size());
     PointerList<TensorType> types(inputs.size());
     for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const bool is_table = tables_ != nullptr && i >= tables_->first_input;
       types[i] = state.inputs[i];
-      types[i].shape.dims[0] = end - begin;
-      from[i] = static_cast<const char*>(inputs[i]) + byte_count(state.inputs[i]) / batch * begin;
+      types[i].shape.dims[0] = rows.end - rows.begin;
+      from[i] = static_cast<const char*>(inputs[i]) + (is_table ? 0 : row_bytes(state.inputs[i]) * rows.begin);
     }
     for (std::size_t i = 0; i < outputs.size(); ++i) {
-      to[i] = static_cast<char*>(outputs[i]) + byte_count(state.outputs[i]) / batch * begin;
+      const bool is_table = tables_ != nullptr && i >= tables_->first_output;
+      to[i] = static_cast<char*>(outputs[i]) + (is_table ? 0 : row_bytes(state.outputs[i]) * rows.begin);
     }
     workspace.prepare(plan_.graph_, types.get(), team_size);
+    if (tables_ != nullptr) gather(workspace, rows, from.all(), to.all());
     workspace.bind(from.get(), to.get());
   }
-  if (!bind_only) workspace.run(Team{}, error);
+  if (bind_only) return;
+  workspace.run(Team{}, error);
+  if (tables_ != nullptr) scatter(workspace, rows, outputs);
 }
 
 void Plan::Run::execute(std::span<const void* const> inputs, std::span<void* const> outputs, Index max_rows,
-                        int threads) {
+                        int threads, const RowTables* tables) {
   State& state = *state_;
+  tables_ = tables;
   const Choice choice = choose(max_rows, threads);
   const ThreadLease lease(choice.threads);
   RunError error;
@@ -277,6 +331,10 @@ void Plan::Run::execute(const Choice& choice, int team_size, std::span<const voi
         } else if (omp_get_thread_num() == 0) {
           is_done = false;
         }
+      }
+      if (is_done && tables_ != nullptr) {
+        const Index batch = state.inputs[0].shape.dims[0];
+        scatter(workspace(0), {batch * block / choice.blocks, batch * (block + 1) / choice.blocks}, outputs);
       }
     }
   }

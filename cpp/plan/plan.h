@@ -16,6 +16,15 @@
 
 namespace unrolled {
 
+// Rows of a batch that lie scattered in tables: row i of inputs from `first_input` on is row reads[i] of the
+// table that the input points to, and row i of outputs from `first_output` on goes to row writes[i].
+struct RowTables {
+  std::size_t first_input = 0;
+  std::size_t first_output = 0;
+  std::span<const Index> reads;
+  std::span<const Index> writes;
+};
+
 class Plan {
  public:
   // `graph` must be finished.
@@ -27,6 +36,7 @@ class Plan {
   const TensorType& input_type(std::size_t index) const;
 
   std::vector<TensorType> infer(std::span<const TensorType> inputs) const;
+  const Graph& graph() const { return graph_; }
 
  private:
   struct State {
@@ -56,11 +66,17 @@ class Plan {
     Run& operator=(const Run&) = delete;
 
     std::span<const TensorType> outputs() const { return state_->outputs; }
+    // Estimated, on one thread.
+    double seconds() const { return state_->seconds; }
+    // Of all values that the run computes.
+    double value_bytes() const {
+      return state_->row_bytes * static_cast<double>(state_->inputs[0].shape.dims[0]);
+    }
 
     // `max_rows` > 0 limits the rows of the batch that are computed at once (memory); `threads` > 0 is
     // how many to use; 0: num_threads() where the work is worth it. Neither changes a bit of the results.
     void execute(std::span<const void* const> inputs, std::span<void* const> outputs, Index max_rows,
-                 int threads);
+                 int threads, const RowTables* tables = nullptr);
 
    private:
     struct Choice {
@@ -72,12 +88,16 @@ class Plan {
     void run_block(Workspace& workspace, Index block, Index blocks, int team_size,
                    std::span<const void* const> inputs, std::span<void* const> outputs, RunError* error,
                    bool bind_only) const;
+    void gather(Workspace& workspace, Range rows, std::span<const void*> from, std::span<void*> to) const;
+    void scatter(const Workspace& workspace, Range rows, std::span<void* const> outputs) const;
+    Index row_bytes(const TensorType& type) const;
     Workspace& workspace(int thread) const;
     void execute(const Choice& choice, int team_size, std::span<const void* const> inputs,
                  std::span<void* const> outputs, RunError* error);
 
     const Plan& plan_;
     std::unique_ptr<State> state_;
+    const RowTables* tables_ = nullptr;
   };
 
  private:

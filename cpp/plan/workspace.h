@@ -25,6 +25,10 @@ class Workspace {
   // Called by every thread of the team that prepare() was told of.
   void run(const Team& team, RunError* error) const;
 
+  // Memory for rows that the caller of run() gathers.
+  AlignedBuffer& gathered_rows() { return gathered_rows_; }
+  const AlignedBuffer& gathered_rows() const { return gathered_rows_; }
+
  private:
   struct Step {
     const Op* op = nullptr;
@@ -60,6 +64,7 @@ class Workspace {
   std::vector<Copy> copies_;
   std::vector<void*> outputs_;
   AlignedBuffer buffer_;
+  AlignedBuffer gathered_rows_;
 };
 
 }  // namespace unrolled

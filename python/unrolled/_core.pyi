@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # The compiled module. Private: the public API is in Python. A test holds this file against the module.
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -85,6 +85,9 @@ class PlanBuilder:
         self, x: int, *, kind: str, axes: Sequence[int], keepdims: bool = False
     ) -> int: ...  # "sum", "mean", "max", "min"; bool: "any", "all"
     def masked_mean(self, x: int, mask: int, *, keepdims: bool = False) -> int: ...  # over axis 1; 0/0 is NaN
+    def running_mean(
+        self, x: int, sums: int, count: int, *, mask: int | None = None, keepdims: bool = False
+    ) -> list[int]: ...  # over axis 1 of a sequence in pieces: mean so far, sums (doubles as int32), count
     def activate(self, x: int, activation: Activation) -> int: ...
     def softmax(self, x: int, *, axis: int, logarithm: bool = False) -> int: ...
     def sparsemax(self, x: int, *, axis: int) -> int: ...
@@ -140,6 +143,47 @@ class Plan:
         self, inputs: Sequence[NDArray[Any]], max_rows: int = 0, threads: int = 0
     ) -> list[NDArray[Any]]: ...  # 0: chosen
     def output_shapes(self, input_shapes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]: ...
+
+class Stream:
+    """Rows stepped together; for one thread at a time."""
+    def __init__(
+        self,
+        plan: Plan,
+        rows: int,
+        *,
+        input_shapes: Sequence[Sequence[int]],  # of one timestep of one row
+        states: Sequence[tuple[str, Sequence[int], float]],  # dtype, shape of one row, initial value
+        sequence_outputs: Sequence[bool],  # whether an output has a time axis
+        convert: Callable[[int, Any], NDArray[Any]],  # input number, what came instead of a ready array
+    ) -> None: ...
+    def step(self, x: Any, out: Any = None) -> Any: ...  # one array where there is one output, else a list
+    def run(self, x: Any) -> Any: ...
+    def bytes_per_timestep(self) -> float: ...  # of all intermediate values of one timestep
+    def reset(self, rows: Sequence[int] | None = None) -> None: ...
+    def states(self) -> list[NDArray[Any]]: ...  # copies
+    def set_states(self, states: Sequence[NDArray[Any]], timesteps_seen: Sequence[int]) -> None: ...
+    def timesteps_seen(self) -> list[int]: ...
+
+class StreamPool:
+    """Clients stepped together; thread-safe. Its construction is that of Stream."""
+    def __init__(
+        self,
+        plan: Plan,
+        capacity: int,
+        *,
+        input_shapes: Sequence[Sequence[int]],
+        states: Sequence[tuple[str, Sequence[int], float]],
+        sequence_outputs: Sequence[bool],
+        convert: Callable[[int, Any], NDArray[Any]],
+    ) -> None: ...
+    def step(self, ids: Any, x: Any, out: Any = None) -> Any: ...
+    def open(self) -> int: ...
+    def close(self, id: int) -> None: ...
+    def reset(self, id: int) -> None: ...
+    def size(self) -> int: ...
+    def capacity(self) -> int: ...
+    def state(self, id: int) -> tuple[list[NDArray[Any]], int]: ...  # copies, timesteps seen
+    def set_state(self, id: int, states: Sequence[NDArray[Any]], timesteps_seen: int) -> None: ...
 
 def isa() -> str: ...
 def available_isas() -> list[str]: ...
