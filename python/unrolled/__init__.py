@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from unrolled import activations, initializers, layers, models, utils
 from unrolled._core import available_isas, get_num_threads, isa, set_num_threads
-from unrolled.errors import ModelFileError, UnsupportedModelError
+from unrolled.errors import ModelFileError, StreamError, UnsupportedModelError
 from unrolled.layers import Input
 from unrolled.models import Model, Sequential, load_model
 
@@ -22,6 +22,7 @@ __all__ = [
     "Model",
     "ModelFileError",
     "Sequential",
+    "StreamError",
     "UnsupportedModelError",
     "activations",
     "available_isas",

@@ -272,3 +272,10 @@ def output_shape(shape: Any, activation: Activation) -> tuple[int | None, ...]:
 def serialize(activation: Any) -> Any:
     """The config value of an activation."""
     return get(activation).serialize()
+
+
+def stream_obstacle(shape: Any, activation: Activation) -> str | None:
+    """Why a stream of ``shape`` cannot go through ``activation`` one timestep after another."""
+    if activation.kind is not None or activation.axis % len(shape) != 1:
+        return None
+    return f"applies {activation.name} along the time axis"

@@ -87,3 +87,7 @@ class UnsupportedModelError(ValueError):
 
 class ModelFileError(ValueError):
     """The file is broken, hostile or no Keras model; the message says which part."""
+
+
+class StreamError(ValueError):
+    """A model cannot run as a live stream; the message names the layer and says why."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _core
+from unrolled.errors import StreamError
 from unrolled.variable import PlanCache, Variable
 
 Shape = tuple[int | None, ...]
@@ -33,6 +34,8 @@ class Flow:
         The plan's id of the bool mask ``(batch, timesteps)`` that Keras would attach to this tensor.
     mask_rank : int
         The rank of that mask: 2, or more after Masking or Embedding on inputs of higher rank.
+    is_sequence : bool
+        In a plan for streams: whether axis 1 is the stream's time, so that later timesteps are still to come.
     """
 
     value: int
@@ -40,6 +43,7 @@ class Flow:
     dtype: str = "float32"
     mask: int | None = None
     mask_rank: int = 2
+    is_sequence: bool = False
 
     def with_mask(self, mask: int | None, rank: int = 2) -> Flow:
         return replace(self, mask=mask, mask_rank=rank)
@@ -59,6 +63,41 @@ class StatefulLayer(Protocol):
 
     def store_states(self, states: Sequence[NDArray[np.float32]]) -> None:
         """Keep the final states of a call."""
+
+
+class CarriedState:
+    """A state of a plan for streams: an input, and the output that is its value after the call.
+
+    Parameters
+    ----------
+    layer : str
+        Whose state it is.
+    owner : int
+        The call that it belongs to: a layer may be called several times.
+    shape : tuple of int
+        Of one row.
+    dtype : str
+        "float32", "int32", or "float64", which the plan sees as twice as many int32.
+    initial : float
+        What every element is at first.
+    """
+
+    def __init__(self, layer: str, owner: int, shape: Sequence[int], dtype: str, initial: float) -> None:
+        self.layer = layer
+        self.owner = owner
+        self.shape = tuple(shape)
+        self.dtype = dtype
+        self.initial = initial
+        self.value = -1
+        self.next = -1
+
+    @property
+    def plan_dtype(self) -> str:
+        return "int32" if self.dtype == "float64" else self.dtype
+
+    @property
+    def plan_shape(self) -> tuple[int, ...]:
+        return (*self.shape[:-1], 2 * self.shape[-1]) if self.dtype == "float64" else self.shape
 
 
 class CompiledPlan:
@@ -109,10 +148,21 @@ class Lowering:
     """The plan being built, and the weights that went into it.
 
     ``ops`` is the C++ builder; its methods take and return value ids.
+
+    Parameters
+    ----------
+    cache : PlanCache
+        Where the plan will be kept: emptied when a weight in it changes.
+    is_streaming : bool
+        Whether the plan is for streams: layers carry what they need to know of earlier timesteps (``carry``)
+        and refuse what needs later ones.
     """
 
-    def __init__(self, cache: PlanCache) -> None:
+    def __init__(self, cache: PlanCache, *, is_streaming: bool = False) -> None:
         self.ops = _core.PlanBuilder()
+        self.is_streaming = is_streaming
+        self.carried: list[CarriedState] = []
+        self._call_number = 0
         self._cache = cache
         self._readers: list[tuple[StatefulLayer, int]] = []
         self._writers: list[tuple[StatefulLayer, list[int]]] = []
@@ -123,12 +173,36 @@ class Lowering:
 
     def stored_states(self, layer: StatefulLayer, sizes: Sequence[int]) -> list[int]:
         """Ids of the states that ``layer`` kept from its last call; call after all inputs are declared."""
+        if self.is_streaming:
+            raise StreamError(
+                f"layer {layer.name!r} is stateful, but its input is not one timestep of the stream at a time"
+            )
         self._readers.append((layer, len(sizes)))
         return [self.ops.input("float32", 2) for _ in sizes]
 
     def store_states(self, layer: StatefulLayer, states: Sequence[int]) -> None:
         """Have ``layer`` keep these values after the call."""
         self._writers.append((layer, list(states)))
+
+    def begin_call(self) -> None:
+        """Called before a layer is written into the plan: states carried from now on belong together."""
+        self._call_number += 1
+
+    def carry(
+        self, layer: str, shape: Sequence[int | None], dtype: str = "float32", initial: float = 0.0
+    ) -> CarriedState:
+        """A state of ``layer`` from the timesteps before; its ``next`` must be set to the value after them."""
+        sizes = [size for size in shape if size is not None]
+        if len(sizes) < len(shape):
+            raise StreamError(f"layer {layer!r}: the sizes after the timesteps must be known, got {shape}")
+        state = CarriedState(layer, self._call_number, sizes, dtype, initial)
+        state.value = self.ops.input(state.plan_dtype, len(shape) + 1)
+        self.carried.append(state)
+        return state
+
+    def finish_stream(self, outputs: Sequence[int]) -> _core.Plan:
+        """Build a plan that also takes and gives the states in ``carried``."""
+        return self.ops.finish([*outputs, *(state.next for state in self.carried)])
 
     def finish(self, outputs: Sequence[int]) -> CompiledPlan:
         """Build the plan that gives ``outputs``."""

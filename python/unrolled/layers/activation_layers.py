@@ -23,6 +23,9 @@ class ActivationLayer(Layer):
         """The activation, for a layer that is given this one as its activation."""
         raise NotImplementedError
 
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return activations.stream_obstacle(x.shape, self.as_activation())
+
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         return activations.lower(plan, plan.as_float(x), self.as_activation())
 
@@ -232,6 +235,11 @@ class PReLU(Layer):
         ]
         self.alpha = self.add_weight("alpha", shape, self.alpha_initializer)
 
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        if len(x.shape) > 2 and self.alpha.shape[0] != 1:
+            return "has an alpha for every timestep (shared_axes=[1] would do)"
+        return None
+
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)
         ops = plan.ops
@@ -270,10 +278,7 @@ class Softmax(Layer):
     [[0.25, 0.25, 0.25, 0.25]]
     """
 
-    ignored_config: ClassVar = {
-        "activity_regularizer": TRAINING_ONLY["activity_regularizer"],
-        "robust_masking": "tf.keras: both ways to mask are equal in float32",
-    }
+    ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
     min_rank: ClassVar = 2
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
@@ -286,6 +291,9 @@ class Softmax(Layer):
     def as_activation(self) -> activations.Activation:
         config = None if self.axis == -1 else serialize_layer(self)
         return activations.Activation("softmax", axis=self.axis, config=config)
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return activations.stream_obstacle(x.shape, self.as_activation())
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)

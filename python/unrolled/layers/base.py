@@ -8,7 +8,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
 from unrolled.errors import ConfigError as ConfigError  # layers take it from here
+from unrolled.errors import StreamError
 from unrolled.lowering import Flow, Lowering, Shape
 from unrolled.semantics import KERAS_3, Semantics
 from unrolled.variable import PlanCache, Variable
@@ -138,8 +139,6 @@ class Layer:
     # Ranks of an input (batch axis counted); None where any from min_rank on serves.
     input_ranks: ClassVar[tuple[int, ...] | None] = None
     min_rank: ClassVar[int] = 1
-    # Operations stand among the layers of a graph, but Keras does not count them as layers.
-    is_operation: ClassVar[bool] = False
     # Whether the lowering needs the size of axis 1; else one plan serves any number of timesteps.
     needs_timesteps: ClassVar[bool] = False
 
@@ -406,10 +405,48 @@ class Layer:
         mask = kwargs.pop("mask", None)
         self.check_training(kwargs.pop("training", None))
         first, *rest = args if args else (kwargs.pop("inputs", None),)
+        flows = [leaf for leaf in tree.leaves([first, rest, kwargs, mask]) if isinstance(leaf, Flow)]
         if mask is not None:
-            masks = tree.map_leaves(partial(_as_mask, plan), mask)
-            first = _attach_masks(first, masks)
+            first = _attach_masks(first, mask)
+        if plan.is_streaming and any(flow.is_sequence for flow in flows):
+            plan.begin_call()
+            return self.lower_stream(plan, flows, first, *rest, **kwargs)
         return self.lower(plan, first, *rest, **kwargs)
+
+    # ----------------------------------------------------------------- streams
+
+    # Why timesteps cannot go through this layer one by one; None where each is computed on its own.
+    stream_obstacle: ClassVar[str | None] = "is not known to work on one timestep after another"
+    # Whether the layer takes ids, (batch, timesteps), of which each is a timestep.
+    takes_id_sequences: ClassVar[bool] = False
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        """Why the timesteps of ``x`` cannot go through this layer one by one; None where they can."""
+        return self.stream_obstacle
+
+    def lower_stream(self, plan: Lowering, flows: Sequence[Flow], x: Any, *args: Any, **kwargs: Any) -> Any:
+        """``lower`` in a plan for streams, for a call of which at least one of ``flows`` is a sequence.
+
+        Raises
+        ------
+        StreamError
+            The layer needs timesteps that are not there yet.
+        """
+        obstacle = self.find_stream_obstacle(x)
+        if obstacle is None and not all(flow.is_sequence for flow in flows):
+            obstacle = "combines the timesteps of the stream with a value that is not one for each of them"
+        self.refuse_stream(obstacle, flows)
+        result = self.lower(plan, x, *args, **kwargs)
+        return tree.map_leaves(lambda flow: replace(flow, is_sequence=True), result)
+
+    def refuse_stream(self, obstacle: str | None, flows: Sequence[Flow]) -> None:
+        """Raise ``StreamError`` where there is an obstacle, or where ``flows`` have no time axis."""
+        if not self.takes_id_sequences:
+            for flow in flows:
+                if flow.is_sequence and len(flow.shape) < 3:
+                    obstacle = f"gets (batch, {flow.shape[1]}), which has no time axis"
+        if obstacle is not None:
+            raise StreamError(f"layer {self.name!r} ({self.class_name}) {obstacle}")
 
     def check_training(self, training: Any) -> None:
         """Refuse ``training=True`` where it would change the result (dropout, batch statistics)."""
@@ -687,13 +724,6 @@ def _sorted_dicts(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted_dicts(value[key]) for key in sorted(value)}
     return value
-
-
-def _as_mask(plan: Lowering, leaf: Any) -> Any:
-    """A mask of numbers as bool, as Keras casts it: what is not 0 is valid."""
-    if not isinstance(leaf, Flow) or leaf.dtype == "bool":
-        return leaf
-    return Flow(plan.ops.cast(leaf.value, "bool"), leaf.shape, "bool")
 
 
 def _attach_masks(inputs: Any, masks: Any) -> Any:

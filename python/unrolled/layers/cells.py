@@ -129,8 +129,9 @@ class Cell(Layer):
         read_reversed: bool,
         write_reversed: bool,
         zero_output_for_mask: bool,
+        continues: bool = False,
     ) -> _core.Direction:
-        """This cell swept over time, for ``plan.ops.recurrent``."""
+        """This cell swept over time, for ``plan.ops.recurrent``; ``continues`` an earlier sweep or not."""
         assert self.kernel is not None
         assert self.recurrent_kernel is not None
         return _core.Direction(
@@ -143,7 +144,8 @@ class Cell(Layer):
             read_reversed=read_reversed,
             write_reversed=write_reversed,
             zero_output_for_mask=zero_output_for_mask,
-            masked_output_is_state=self.masked_output_is_state,
+            # Before the first unmasked timestep of all, this state is the zeros that the output is.
+            masked_output_is_state=continues or self.masked_output_is_state,
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -115,18 +117,43 @@ class WindowedKernel(Layer):
         if self.use_bias:
             self.bias = self.add_weight("bias", (self.output_channels,), self.bias_initializer)
 
-    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        if self.spatial_rank != 1:
+            return "slides its window over the time axis too (TimeDistributed around it would not)"
+        if self.data_format != "channels_last":
+            return 'takes axis 1 as its channels (data_format="channels_first")'
+        if self.strides[0] > 1:
+            return f"gives fewer timesteps than it gets (strides={self.strides[0]})"
+        if self.kernel_size[0] > 1 and self.padding != "causal":
+            reason = "looks at later timesteps" if self.padding == "same" else "drops the first timesteps"
+            remedy = '; "causal" would do' if self.takes_causal else ""
+            return f'{reason} (padding="{self.padding}"{remedy})'
+        return activations.stream_obstacle(x.shape, self.activation)
+
+    def lower_stream(self, plan: Lowering, flows: Sequence[Flow], x: Any, *args: Any, **kwargs: Any) -> Flow:
+        self.refuse_stream(self.find_stream_obstacle(x), flows)
+        x = plan.as_float(x)
+        reach = (self.kernel_size[0] - 1) * self.dilation_rate[0]
+        if reach > 0:
+            # The timesteps that the next windows still cover, zeros at first as the padding is.
+            window = plan.carry(self.name, (reach, x.shape[-1]))
+            value = plan.ops.concatenate([window.value, x.value], axis=1)
+            window.next = plan.ops.slice(value, axis=1, start=-reach, stop=None)
+            x = replace(x, value=value)
+        return replace(self.lower(plan, x, padding="valid"), is_sequence=True)
+
+    def lower(self, plan: Lowering, x: Flow, padding: str | None = None, **kwargs: Any) -> Flow:
         last = channels_last(plan, plan.as_float(x), self.data_format)
         fused = self.activation if self.activation.is_elementwise else activations.linear
         shape = (last.shape[0], *self.output_sizes(last.shape[1:-1]), self.output_channels)
-        result = Flow(self.lower_window(plan, last, fused), shape)
+        result = Flow(self.lower_window(plan, last, fused, padding or self.padding), shape)
         if fused is not self.activation:
             # Keras applies it to its own layout: softmax in channels_first runs along the last spatial axis.
             result = restore_format(plan, result, self.data_format)
             return activations.lower(plan, result, self.activation)
         return restore_format(plan, result, self.data_format)
 
-    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation) -> int:
+    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation, padding: str) -> int:
         """The convolution of ``x``, channels last, with bias and activation."""
         raise NotImplementedError
 
@@ -210,13 +237,13 @@ class Convolution(WindowedKernel):
         self.kernel = self.add_weight("kernel", shape, self.kernel_initializer)
         self.add_bias()
 
-    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation) -> int:
+    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation, padding: str) -> int:
         return plan.ops.convolution(
             x.value,
             plan.packed(self.kernel),
             plan.weights(self.bias),
             strides=self.strides,
-            padding=self.padding,
+            padding=padding,
             dilation=self.dilation_rate,
             groups=self.groups,
             activation=activation.core(),
@@ -349,14 +376,14 @@ class DepthwiseConvolution(WindowedKernel):
         self.kernel = self.add_weight("kernel", shape, self.depthwise_initializer)
         self.add_bias()
 
-    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation) -> int:
+    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation, padding: str) -> int:
         kernel = plan.packed(self.kernel)
         return plan.ops.convolution(
             x.value,
             kernel.reshape(*self.kernel_size, 1, self.output_channels),
             plan.weights(self.bias),
             strides=self.strides,
-            padding=self.padding,
+            padding=padding,
             dilation=self.dilation_rate,
             groups=self.channels,
             activation=activation.core(),
@@ -482,7 +509,7 @@ class SeparableConvolution(WindowedKernel):
         )
         self.add_bias()
 
-    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation) -> int:
+    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation, padding: str) -> int:
         depthwise = plan.packed(self.depthwise_kernel)
         channels = depthwise.shape[-2]
         mixed = channels * self.depth_multiplier
@@ -491,7 +518,7 @@ class SeparableConvolution(WindowedKernel):
             depthwise.reshape(*self.kernel_size, 1, mixed),
             None,
             strides=self.strides,
-            padding=self.padding,
+            padding=padding,
             dilation=self.dilation_rate,
             groups=channels,
             activation=activations.linear.core(),
@@ -567,6 +594,10 @@ class TransposedConvolution(WindowedKernel):
 
     needs_timesteps: ClassVar = True
     takes_causal: ClassVar = False
+    stream_obstacle: ClassVar = "spreads every timestep over several"
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return self.stream_obstacle
 
     def __init__(
         self,
@@ -631,7 +662,7 @@ class TransposedConvolution(WindowedKernel):
         self.kernel = self.add_weight("kernel", shape, self.kernel_initializer)
         self.add_bias()
 
-    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation) -> int:
+    def lower_window(self, plan: Lowering, x: Flow, activation: activations.Activation, padding: str) -> int:
         value, shape = x.value, x.shape
         for axis in range(self.spatial_rank):
             value, shape = self._spread(plan, value, shape, axis)

@@ -259,6 +259,9 @@ class Dense(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         return activations.output_shape((*input_shape[:-1], self.units), self.activation)
 
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return activations.stream_obstacle(x.shape, self.activation)
+
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)
         fused = self.activation if self.activation.is_elementwise else activations.linear
@@ -324,6 +327,9 @@ class Embedding(Layer):
             "dropout": "Keras 1: active in training only",
         }
     )
+
+    stream_obstacle: ClassVar = None
+    takes_id_sequences: ClassVar = True
 
     def __init__(
         self,
@@ -425,6 +431,7 @@ class Masking(Layer):
     """
 
     min_rank: ClassVar = 2
+    stream_obstacle: ClassVar = None
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -476,6 +483,9 @@ class Activation(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         return activations.output_shape(input_shape, self.activation)
 
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return activations.stream_obstacle(x.shape, self.activation)
+
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         return activations.lower(plan, plan.as_float(x), self.activation)
 
@@ -496,6 +506,9 @@ class Identity(Layer):
     >>> layers.Identity()(np.array([[1.0]])).tolist()
     [[1.0]]
     """
+
+    stream_obstacle: ClassVar = None
+    takes_id_sequences: ClassVar = True
 
     def output_dtype(self, input_dtype: str) -> str:
         return input_dtype

@@ -113,6 +113,14 @@ class EinsumDense(Layer):
         self.kernel: Any = None
         self.bias: Any = None
 
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        before, after = self._letters(len(x.shape))
+        if before[1:2] != after[1:2]:
+            return f"moves or sums the time axis ({self.equation!r})"
+        if self.bias_axes is not None and after[1] in self.bias_axes:
+            return "has a bias for every timestep"
+        return activations.stream_obstacle(after, self.activation)
+
     def _letters(self, rank: int) -> tuple[str, str]:
         """Input and output axes with the elided ones named by digits."""
         count = rank - len(self._input)

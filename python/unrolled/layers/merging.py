@@ -23,6 +23,8 @@ from unrolled.lowering import Flow, Lowering, Shape
 class Merging(Layer):
     """Base: takes a list of inputs."""
 
+    stream_obstacle: ClassVar = "compares every timestep with every other"
+
     input_count: ClassVar[int | None] = None
 
     def check_input_shape(self, input_shape: Any) -> None:
@@ -94,6 +96,11 @@ class Elementwise(Merging):
     """
 
     kind: ClassVar[str]
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        if len({len(flow.shape) for flow in x}) > 1:
+            return "broadcasts inputs of different ranks, which takes their time axes apart"
+        return None
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return broadcast_shape(self, [tuple(shape) for shape in input_shape])
@@ -325,6 +332,10 @@ class Concatenate(Merging):
         self.axis = positive_int("axis", axis, minimum=-7, maximum=7)
         if self.axis == 0:
             raise ConfigError("axis", axis, "rows of a batch are never joined")
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        over_time = self.axis % len(x[0].shape) == 1
+        return "puts one sequence after another along the time axis" if over_time else None
 
     def merged_dtype(self, dtypes: Sequence[str]) -> str:
         return dtypes[0] if len(set(dtypes)) == 1 else "float32"

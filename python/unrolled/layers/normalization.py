@@ -165,6 +165,9 @@ class BatchNormalization(ScaleAndCenter):
                 "which is not supported; call it with training=False"
             )
 
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return "has statistics for every timestep" if self.axis % len(x.shape) == 1 else None
+
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)
         value = plan.ops.batch_normalization(
@@ -213,6 +216,12 @@ def resolved_axes(layer: Layer, axes: Sequence[int], shape: Sequence[int | None]
     return resolved
 
 
+def time_obstacle(axes: Sequence[int], x: Flow) -> str | None:
+    """Why a stream cannot be normalised over ``axes`` one timestep after another."""
+    over_time = any(axis % len(x.shape) == 1 for axis in axes)
+    return "normalises over the time axis" if over_time else None
+
+
 def axis_config(axes: Sequence[int]) -> Any:
     """Keras's config value of axes: an int where there is one."""
     return axes[0] if len(axes) == 1 else list(axes)
@@ -254,6 +263,9 @@ class LayerNormalization(ScaleAndCenter):
         self.axis = sorted(feature_axes("axis", axis))
         if flag("rms_scaling", rms_scaling):
             raise ConfigError("rms_scaling", rms_scaling, "use RMSNormalization and export again")
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return time_obstacle(self.axis, x)
 
     def build_weights(self, input_shape: Any) -> None:
         resolved_axes(self, self.axis, input_shape)
@@ -313,6 +325,9 @@ class RMSNormalization(Layer):
         self.epsilon = not_negative("epsilon", epsilon)
         self.scale: Any = None
 
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return time_obstacle(self.axis, x)
+
     def build_weights(self, input_shape: Any) -> None:
         resolved_axes(self, self.axis, input_shape)
         shape = [self.expect_size(input_shape, axis) for axis in self.axis]
@@ -364,6 +379,9 @@ class UnitNormalization(Layer):
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = feature_axes("axis", axis)
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return time_obstacle(self.axis, x)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)
@@ -429,6 +447,8 @@ class GroupNormalization(ScaleAndCenter):
     >>> layers.GroupNormalization(2, epsilon=0.0)(np.array([[1.0, 3.0, 5.0, 5.5]])).tolist()
     [[-1.0, 1.0, -1.0, 1.0]]
     """
+
+    stream_obstacle: ClassVar = "normalises over the time axis"
 
     def __init__(self, groups: int = 32, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+import numpy as np
 
 from unrolled.layers.base import Layer, flag
 from unrolled.layers.registry import register
@@ -41,6 +44,7 @@ class Pooling(Layer):
         ``input_shape`` and the like.
     """
 
+    stream_obstacle: ClassVar = "gives fewer timesteps than it gets"
     spatial_rank: ClassVar[int]
     kind: ClassVar[str]
 
@@ -111,6 +115,22 @@ class GlobalPooling(Layer):
         last = to_last(input_shape, self.data_format)
         kept = (1,) * self.spatial_rank if self.keepdims else ()
         return from_last((last[0], *kept, last[-1]), self.data_format if self.keepdims else "channels_last")
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        if self.spatial_rank != 1:
+            return "pools over the time axis too (TimeDistributed around it would not)"
+        if self.data_format != "channels_last":
+            return 'takes axis 1 as its channels (data_format="channels_first")'
+        return None
+
+    def lower_stream(self, plan: Lowering, flows: Sequence[Flow], x: Any, *args: Any, **kwargs: Any) -> Flow:
+        self.refuse_stream(self.find_stream_obstacle(x), flows)
+        value = self.lower_running(plan, plan.as_float(x))
+        return Flow(value, self.compute_output_shape(x.shape))
+
+    def lower_running(self, plan: Lowering, x: Flow) -> int:
+        """The result over all timesteps so far, its accumulators carried."""
+        raise NotImplementedError
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)
@@ -257,6 +277,12 @@ class GlobalMaxPooling1D(GlobalPooling):
     input_ranks: ClassVar = (3,)
     kind: ClassVar = "max"
 
+    def lower_running(self, plan: Lowering, x: Flow) -> int:
+        largest = plan.carry(self.name, (1, x.shape[-1]), initial=-np.inf)
+        value = plan.ops.concatenate([largest.value, x.value], axis=1)
+        largest.next = plan.ops.reduce(value, kind="max", axes=(1,), keepdims=True)
+        return largest.next if self.keepdims else plan.ops.squeeze(largest.next, axis=1)
+
 
 @register
 class GlobalMaxPooling2D(GlobalPooling):
@@ -315,13 +341,25 @@ class GlobalAveragePooling1D(GlobalPooling):
     input_ranks: ClassVar = (3,)
     kind: ClassVar = "mean"
 
-    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
-        if x.mask is None:
-            return super().lower(plan, x)
-        if x.mask_rank != 2:
+    def lower_running(self, plan: Lowering, x: Flow) -> int:
+        self._check_mask(x)
+        sums = plan.carry(self.name, (x.shape[-1],), "float64")
+        count = plan.carry(self.name, (1,), "int32")
+        value, sums.next, count.next = plan.ops.running_mean(
+            x.value, sums.value, count.value, mask=x.mask, keepdims=self.keepdims
+        )
+        return value
+
+    def _check_mask(self, x: Flow) -> None:
+        if x.mask is not None and x.mask_rank != 2:
             raise ValueError(
                 f"layer {self.name!r} ({self.class_name}): expected a mask of rank 2, got rank {x.mask_rank}"
             )
+
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        if x.mask is None:
+            return super().lower(plan, x)
+        self._check_mask(x)
         last = channels_last(plan, plan.as_float(x), self.data_format)
         value = plan.ops.masked_mean(last.value, x.mask, keepdims=self.keepdims)
         last_shape = to_last(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -191,11 +192,13 @@ class Recurrent(Layer):
         output, final = self.lower_sweep(plan, self.to_batch_major(plan, x), initial)
         if self.stateful:
             plan.store_states(self, final)
-        output_shape, *state_shapes = self._shapes(x)
-        value = output
         if self.return_sequences and self.time_major:
-            value = plan.ops.transpose(value, (1, 0, 2))
-        result = Flow(value, output_shape)
+            output = plan.ops.transpose(output, (1, 0, 2))
+        return self._result(x, output, final)
+
+    def _result(self, x: Flow, output: int, final: Sequence[int]) -> Any:
+        output_shape, *state_shapes = self._shapes(x)
+        result = Flow(output, output_shape)
         if self.return_sequences:
             result = result.with_mask(x.mask, x.mask_rank)
         if not self.return_state:
@@ -225,9 +228,32 @@ class Recurrent(Layer):
             None if x.mask is None else plan.ops.transpose(x.mask, (1, 0))
         )
 
-    def lower_sweep(self, plan: Lowering, x: Flow, initial: Sequence[int]) -> tuple[int, list[int]]:
+    def lower_stream(self, plan: Lowering, flows: Sequence[Flow], x: Any, *args: Any, **kwargs: Any) -> Any:
+        obstacle = None
+        if self.go_backwards:
+            obstacle = "reads the timesteps from last to first (go_backwards)"
+        elif self.time_major:
+            obstacle = "takes axis 0 as time (time_major)"
+        elif split_states(x, [args, kwargs])[1]:
+            obstacle = "gets its initial state from elsewhere in the model"
+        elif not all(flow.is_sequence for flow in flows):
+            obstacle = "gets a mask that is not that of the stream"
+        self.refuse_stream(obstacle, flows)
+        x = plan.as_float(x)
+        states = [plan.carry(self.name, (size,)) for size in self.state_sizes]
+        output, final = self.lower_sweep(plan, x, [state.value for state in states], continues=True)
+        for state, value in zip(states, final, strict=True):
+            state.next = value
+        result = self._result(x, output, final)
+        first = result[0] if isinstance(result, list) else result
+        first = replace(first, is_sequence=self.return_sequences)
+        return [first, *result[1:]] if isinstance(result, list) else first
+
+    def lower_sweep(
+        self, plan: Lowering, x: Flow, initial: Sequence[int], *, continues: bool = False
+    ) -> tuple[int, list[int]]:
         """The cells over time: ids of the output and of the final states."""
-        need_states = self.return_state or self.stateful
+        need_states = self.return_state or self.stateful or continues
         unrolled_quirk = (
             self.unroll
             and self.go_backwards
@@ -253,13 +279,15 @@ class Recurrent(Layer):
                 "return_state": need_states,
             }
             if cell.is_fused:
-                value, *states = plan.ops.recurrent(value, [cell.direction(plan, **order)], **wanted)
+                value, *states = plan.ops.recurrent(
+                    value, [cell.direction(plan, **order, continues=continues)], **wanted
+                )
             else:
                 value, *states = plan.ops.scan(
                     value,
                     lower_step(plan, cell),
                     state_shapes=[[cell.units]] * count,
-                    masked_output_is_state=cell.masked_output_is_state,
+                    masked_output_is_state=continues or cell.masked_output_is_state,
                     **order,
                     **wanted,
                 )

@@ -16,6 +16,9 @@ SEED_IGNORED = {"seed": "seeds random numbers in training only"}
 class TrainingOnly(Layer):
     """Base: the identity at inference, mask passed on; ``training=True`` is refused where it would act."""
 
+    stream_obstacle: ClassVar = None
+    takes_id_sequences: ClassVar = True
+
     @property
     def acts_in_training(self) -> bool:
         """Whether training would change the numbers."""

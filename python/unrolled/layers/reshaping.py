@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +31,8 @@ from unrolled.lowering import Flow, Lowering
 class Moving(Layer):
     """Base of those whose output has the input's elements and dtype."""
 
+    stream_obstacle: ClassVar = "moves elements between timesteps"
+
     def output_dtype(self, input_dtype: str) -> str:
         return input_dtype
 
@@ -54,6 +57,8 @@ class Flatten(Moving):
     >>> layers.Flatten()(np.zeros((2, 3, 4), np.float32)).shape
     (2, 12)
     """
+
+    stream_obstacle: ClassVar = "puts all timesteps into one row"
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -133,6 +138,13 @@ class Reshape(Moving):
         target = shape[1:] if known else self.target_shape
         return Flow(plan.ops.reshape(x.value, target), shape, x.dtype)
 
+    def lower_stream(self, plan: Lowering, flows: Sequence[Flow], x: Any, *args: Any, **kwargs: Any) -> Flow:
+        inner, target = x.shape[2:], self.target_shape[1:]
+        keeps_time = -1 not in target and None not in inner and math.prod(target) == math.prod(inner)
+        self.refuse_stream(None if keeps_time else self.stream_obstacle, flows)
+        value = plan.ops.reshape(x.value, (-1, *target))
+        return Flow(value, (*x.shape[:2], *target), x.dtype, is_sequence=True)
+
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"target_shape": self.target_shape}
 
@@ -175,6 +187,9 @@ class Permute(Moving):
                 f"layer {self.name!r} ({self.class_name}): dims {self.dims} expect an input of rank "
                 f"{len(self.dims) + 1} (batch axis counted), got shape {tuple(input_shape)}"
             )
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        return None if self.dims[0] == 1 else self.stream_obstacle
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         self.check_input_shape(input_shape)

@@ -42,6 +42,7 @@ class Bidirectional(Layer):
     """
 
     input_ranks: ClassVar = (3,)
+    stream_obstacle: ClassVar = "reads the sequence from its end too"
 
     def __init__(
         self, layer: Any, merge_mode: str | None = "concat", backward_layer: Any = None, **kwargs: Any
@@ -272,6 +273,8 @@ class TimeDistributed(Layer):
     >>> layers.TimeDistributed(layers.Dense(4))(np.zeros((2, 7, 3), np.float32)).shape
     (2, 7, 4)
     """
+
+    stream_obstacle: ClassVar = None
 
     def __init__(self, layer: Any, **kwargs: Any) -> None:
         if not isinstance(layer, Layer):

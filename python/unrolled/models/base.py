@@ -18,6 +18,7 @@ from unrolled.models.summary import summary_text
 
 if TYPE_CHECKING:
     from unrolled.spec import ModelFile
+    from unrolled.streaming import Stream, StreamPool
 
 # A prediction that would last longer than this shows a progress bar on a terminal (verbose="auto").
 PROGRESS_AFTER_SECONDS = 2.0
@@ -58,7 +59,7 @@ class Model(Layer):
 
     @property
     def tracked(self) -> dict[str, Any]:
-        return {"layers": [layer for layer in self.layers if not layer.is_operation]}
+        return {"layers": self.layers}
 
     def summary_layers(self) -> list[Layer]:
         """The rows of the summary."""
@@ -156,9 +157,7 @@ class Model(Layer):
         Parameters
         ----------
         x : array_like, or list or dict of array_like
-            ``(batch, ...)`` as ``input_shape`` says; numbers of any dtype that converts safely. Several
-            inputs: a dict by key or input name, or a list in the order of ``inputs`` (which for a model
-            with a dict of inputs is the order of the sorted keys, as in Keras).
+            ``(batch, ...)`` as ``input_shape`` says; numbers of any dtype that converts safely.
         batch_size : int, optional
             Rows computed together at most. Never changes a result; chosen where absent. A stateful model
             takes rows in batches of this size, states carried from batch to batch, as Keras does.
@@ -225,6 +224,67 @@ class Model(Layer):
                 return thin.run(args)[0]
         return super().__call__(*args, **kwargs)
 
+    def stream(self, batch_size: int = 1) -> Stream:
+        """A live stream of this model: timesteps in, outputs out, the states kept in between.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows that are stepped together.
+
+        Returns
+        -------
+        Stream
+            It keeps the weights that the model has now.
+
+        Raises
+        ------
+        StreamError
+            The model needs timesteps that are still to come; the message names the layer (a ``ValueError``).
+
+        Examples
+        --------
+        >>> import numpy as np, unrolled
+        >>> model = unrolled.Sequential([unrolled.layers.SimpleRNN(3, input_shape=(None, 10))])
+        >>> stream = model.stream()
+        >>> stream.step(np.zeros((1, 10), np.float32)).shape
+        (1, 3)
+        """
+        from unrolled.streaming import Stream
+
+        return Stream(self, batch_size)
+
+    def stream_pool(self, capacity: int = 1024) -> StreamPool:
+        """Streams of many clients that come and go, stepped together as one batch.
+
+        Parameters
+        ----------
+        capacity : int
+            Clients that there is room for at first; the room doubles whenever it is full.
+
+        Returns
+        -------
+        StreamPool
+            It keeps the weights that the model has now.
+
+        Raises
+        ------
+        StreamError
+            The model needs timesteps that are still to come; the message names the layer (a ``ValueError``).
+
+        Examples
+        --------
+        >>> import numpy as np, unrolled
+        >>> model = unrolled.Sequential([unrolled.layers.SimpleRNN(3, input_shape=(None, 10))])
+        >>> pool = model.stream_pool()
+        >>> clients = [pool.open(), pool.open()]
+        >>> pool.step(clients, np.zeros((2, 10), np.float32)).shape
+        (2, 3)
+        """
+        from unrolled.streaming import StreamPool
+
+        return StreamPool(self, capacity)
+
     def _call_on_arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
         self.check_training(kwargs.pop("training", None))
@@ -238,6 +298,10 @@ class Model(Layer):
         if isinstance(structure, int) and len(arrays) == 1 and not compiled.is_stateful:
             self._plans.put(_THIN, _ThinPath(compiled, self.inputs[0].shape, arrays[0].dtype))
         return tree.unflatten(structure, iter(flat))
+
+    def lower_stream(self, plan: Lowering, flows: Sequence[Flow], x: Any, *args: Any, **kwargs: Any) -> Any:
+        # Its layers look after their own inputs.
+        return self.lower(plan, x, *args, **kwargs)
 
     def check_training(self, training: Any) -> None:
         for layer in self.layers:
@@ -292,10 +356,10 @@ class Model(Layer):
             if missing or len(x) != len(keys):
                 raise ValueError(f"model {self.name!r}: expected a dict with keys {keys}, got {list(x)}")
             return [x[key] for key in keys]
-        if not isinstance(x, list | tuple):
+        if isinstance(structure, dict) or not isinstance(x, list | tuple):
             raise ValueError(
-                f"model {self.name!r}: expected {len(expected)} inputs {names} as a list or dict, "
-                f"got {type(x).__name__}"
+                f"model {self.name!r}: expected {len(expected)} inputs {names} as a "
+                f"{'dict' if isinstance(structure, dict) else 'list'}, got {type(x).__name__}"
             )
         flat = list(tree.leaves(x)) if all(hasattr(leaf, "shape") for leaf in tree.leaves(x)) else list(x)
         if len(flat) != len(expected):

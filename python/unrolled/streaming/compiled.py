@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""A model lowered for streams: the plan, the states that it carries, and what goes in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled import _core, tree
+from unrolled.errors import StreamError
+from unrolled.layers.base import KerasTensor
+from unrolled.lowering import CarriedState, Flow, Lowering
+from unrolled.models.base import Model, convert_input
+
+State = dict[str, list[NDArray[Any]]]
+
+# The key of a state that says how many timesteps its rows have seen.
+TIMESTEPS_SEEN = "timesteps_seen"
+
+
+class CoreArguments(TypedDict):
+    """What ``_core.Stream`` and ``_core.StreamPool`` are made of."""
+
+    input_shapes: list[tuple[int, ...]]
+    states: list[tuple[str, tuple[int, ...], float]]
+    sequence_outputs: list[bool]
+    convert: Any
+
+
+class CompiledStream:
+    """A model lowered once more so that it runs one timestep, or several, after those before.
+
+    Parameters
+    ----------
+    model : Model
+        Its weights are packed as they are now.
+
+    Raises
+    ------
+    StreamError
+        A layer needs timesteps that are still to come.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model_name = model.name
+        self.inputs = model.inputs
+        lowering = Lowering(model._plans, is_streaming=True)
+        self.dtypes = [stream_dtype(model, tensor) for tensor in self.inputs]
+        flows = []
+        for tensor, dtype in zip(self.inputs, self.dtypes, strict=True):
+            if tensor.ndim < 2 or None in tensor.shape[2:]:
+                raise StreamError(
+                    f"model {model.name!r}, input {tensor.name!r}: expected (batch, timesteps, ...) with every "
+                    f"size after the timesteps known, got {tensor.shape}"
+                )
+            value = lowering.ops.input(dtype, tensor.ndim)
+            shape = (tensor.shape[0], None, *tensor.shape[2:])
+            flows.append(Flow(value, shape, dtype, is_sequence=True))
+        try:
+            result = model.lower(lowering, tree.unflatten(model.input_tree(), iter(flows)))
+        except StreamError as error:
+            raise StreamError(f"model {model.name!r} cannot run as a live stream: {error}") from None
+        outputs = list(tree.leaves(result))
+        self.structure = tree.unflatten(result, iter(range(len(outputs))))
+        self.input_structure = tree.unflatten(model.input_tree(), iter(range(len(flows))))
+        self.sequence_outputs = [flow.is_sequence for flow in outputs]
+        self.states: list[CarriedState] = lowering.carried
+        self.keys = state_keys(self.states)
+        self.plan: _core.Plan = lowering.finish_stream([flow.value for flow in outputs])
+
+    @classmethod
+    def of(cls, model: Model) -> CompiledStream:
+        """The model compiled, from its cache where its weights are still the same."""
+        model.check_built()
+        cached = model._plans.get("stream")
+        if cached is None:
+            cached = cls(model)
+            model._plans.put("stream", cached)
+        compiled: CompiledStream = cached
+        return compiled
+
+    # ---------------------------------------------------------- inputs, outputs
+
+    def output_shapes(self, rows: int, timesteps: int = 1) -> list[tuple[int, ...]]:
+        """The shapes of the outputs of a block, time axis included."""
+        inputs = [(rows, timesteps, *shape) for shape in self.core_arguments["input_shapes"]]
+        states = [(rows, *state.plan_shape) for state in self.states]
+        return self.plan.output_shapes([*inputs, *states])[: len(self.sequence_outputs)]
+
+    @property
+    def core_arguments(self) -> CoreArguments:
+        return CoreArguments(
+            input_shapes=[tuple(int(size or 0) for size in tensor.shape[2:]) for tensor in self.inputs],
+            states=[(state.plan_dtype, state.plan_shape, state.initial) for state in self.states],
+            sequence_outputs=self.sequence_outputs,
+            convert=self.convert,
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one input and one output, neither in a structure."""
+        return isinstance(self.structure, int) and isinstance(self.input_structure, int)
+
+    def convert(self, index: int, value: Any) -> NDArray[Any]:
+        """What came for an input, as the plan takes it."""
+        array = np.asarray(value)
+        tensor = self.inputs[index]
+        if array.dtype.kind not in "fiub":
+            raise ValueError(
+                f"input {tensor.name!r}: expected numbers of shape {tensor.shape}, got dtype {array.dtype}"
+            )
+        return convert_input(array, self.dtypes[index], tensor.name)
+
+    def flatten(self, x: Any) -> Any:
+        """Inputs in the structure of the model, as the C++ classes take them: one array, or a list."""
+        if isinstance(self.input_structure, int):
+            return x
+        if isinstance(self.input_structure, Mapping):
+            if not isinstance(x, Mapping) or set(x) != set(self.input_structure):
+                raise ValueError(f"expected a dict with keys {list(self.input_structure)}")
+            return list(tree.leaves({key: x[key] for key in self.input_structure}))
+        if isinstance(x, Mapping):
+            names = [tensor.name for tensor in self.inputs]
+            if set(x) != set(names):
+                raise ValueError(f"expected a dict with keys {names}, got {list(x)}")
+            x = [x[name] for name in names]
+        if not isinstance(x, list | tuple) or len(x) != len(self.inputs):
+            raise ValueError(f"expected a list of {len(self.inputs)} inputs")
+        return list(x) if len(x) > 1 else x[0]
+
+    def unflatten(self, outputs: Any) -> Any:
+        """Outputs of the C++ classes in the structure of the model."""
+        if isinstance(self.structure, int):
+            return outputs
+        flat = outputs if isinstance(outputs, list) else [outputs]
+        return tree.unflatten(self.structure, iter(flat))
+
+    # ------------------------------------------------------------------- states
+
+    def to_state(self, arrays: Sequence[NDArray[Any]], timesteps_seen: Sequence[int]) -> State:
+        """The plan's states as plain arrays by layer name."""
+        result: State = {key: [] for key in self.keys}
+        for key, state, array in zip(self.keys, self.states, arrays, strict=True):
+            result[key].append(array.view(np.float64) if state.dtype == "float64" else array)
+        result[TIMESTEPS_SEEN] = [np.asarray(timesteps_seen, np.int64)]
+        return result
+
+    def from_state(self, given: State, rows: int) -> tuple[list[NDArray[Any]], list[int]]:
+        """The plan's states and the timesteps seen, checked.
+
+        Raises
+        ------
+        ValueError
+            ``given`` is not a state of this model for so many rows.
+        """
+        expected = {*self.keys, TIMESTEPS_SEEN}
+        if not isinstance(given, Mapping) or set(given) != expected:
+            got = str(sorted(map(str, given))) if isinstance(given, Mapping) else type(given).__name__
+            raise ValueError(f"state: expected a dict with keys {sorted(expected)}, got {got}")
+        left = {key: list(given[key]) for key in expected}
+        arrays = []
+        for key, state in zip(self.keys, self.states, strict=True):
+            wanted = (rows, *state.shape)
+            array = np.asarray(left[key].pop(0)) if left[key] else None
+            if array is None or array.shape != wanted or array.dtype != state.dtype:
+                found = "nothing" if array is None else f"{array.dtype} {array.shape}"
+                raise ValueError(f"state of {key!r}: expected {state.dtype} {wanted}, got {found}")
+            array = np.ascontiguousarray(array)
+            arrays.append(array.view(np.int32) if state.dtype == "float64" else array)
+        seen = np.asarray(left.pop(TIMESTEPS_SEEN)[:1])
+        if seen.shape != (1, rows) or seen.dtype.kind not in "iu" or (seen < 0).any():
+            raise ValueError(f"state of {TIMESTEPS_SEEN!r}: expected [int64 ({rows},)], none below 0")
+        for key, rest in left.items():
+            if rest:
+                raise ValueError(f"state of {key!r}: {len(rest)} arrays too many")
+        return arrays, [int(count) for count in seen[0]]
+
+
+def stream_dtype(model: Model, tensor: KerasTensor) -> str:
+    """The dtype of an input: int32 for the ids of embeddings."""
+    return model.input_dtype(tensor, np.zeros(0, np.int32))
+
+
+def state_keys(states: Sequence[CarriedState]) -> list[str]:
+    """A key for each state: its layer's name, and a number where calls of different layers share one."""
+    keys: list[str] = []
+    owners: dict[str, int] = {}
+    for state in states:
+        key, number = state.layer, 1
+        while owners.setdefault(key, state.owner) != state.owner or key == TIMESTEPS_SEEN:
+            number += 1
+            key = f"{state.layer}#{number}"
+        keys.append(key)
+    return keys
