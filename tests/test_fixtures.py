@@ -19,30 +19,7 @@ def outputs_of(y):
     return list(y) if isinstance(y, list | tuple) else [y]
 
 
-# Strict: a fixture that starts to pass fails the test, so that its row here goes away.
-OPERATION_NODES = "issue 4: Keras 3 stores the mask of a functional model as operations of the graph"
-EXPECTED_FAILURES = {
-    "keras3-functional_chain": OPERATION_NODES,
-    "keras3-bidirectional_gru_none_masked": OPERATION_NODES,
-    "keras3-bidirectional_gru_none_sequences_masked": OPERATION_NODES,
-    **{
-        f"keras3-{cell}_masked_state": OPERATION_NODES
-        for cell in ("simple_rnn", "lstm", "gru", "gru_reset_before")
-    },
-}
-
-
-def marked(fixture):
-    reason = EXPECTED_FAILURES.get(str(fixture))
-    if reason is None:
-        return pytest.param(fixture, id=str(fixture))
-    unsupported = unrolled.UnsupportedModelError
-    return pytest.param(
-        fixture, id=str(fixture), marks=pytest.mark.xfail(reason=reason, strict=True, raises=unsupported)
-    )
-
-
-every_fixture = pytest.mark.parametrize("fixture", [marked(fixture) for fixture in fixtures.all_fixtures()])
+every_fixture = pytest.mark.parametrize("fixture", fixtures.all_fixtures(), ids=str)
 
 
 @every_fixture

@@ -26,14 +26,7 @@ GRAPH = "issue 4: a graph with merge layers, several inputs or operation nodes"
 CONV_LSTM = "issue 4: ConvLSTM"
 INT8 = "issue 4: int8-quantised weights"
 NEEDS_ISSUE_4 = {
-    "tf22_dtln_stage2_DERIVED.h5": GRAPH,
-    "tf27_delft_ner_bilstm.weights_old.h5": GRAPH,
-    "tf27_delft_software_bigru.h5": GRAPH,
-    **{f"synthetic/k2_big{suffix}": GRAPH for suffix in (".h5", ".keras")},
-    "synthetic/k3_big.keras": GRAPH,
     **{f"synthetic/k2_dicts{suffix}": GRAPH for suffix in (".h5", ".keras")},
-    "synthetic/k3_big.h5": GRAPH,
-    **{f"synthetic/k3_ops{suffix}": GRAPH for suffix in (".h5", ".keras")},
     **{f"synthetic/k{n}_convlstm2d{suffix}": CONV_LSTM for n in (2, 3) for suffix in (".h5", ".keras")},
     **{f"synthetic/k3_convlstm1d{suffix}": CONV_LSTM for suffix in (".h5", ".keras")},
     **{f"synthetic/k3_int8{kind}{suffix}": INT8 for kind in ("", "emb") for suffix in (".h5", ".keras")},

@@ -92,6 +92,39 @@ X86Features x86_features() {
 
 #endif
 
+#if defined(UNROLLED_HAS_AVX512) && defined(UNROLLED_HAS_AVX2)
+
+// Cells of at most 8 units fill half a vector of AVX-512 and spend their time in latencies, which are shorter
+// for half vectors: they run by the AVX2 kernels, with the same bits.
+const KernelTable& cell_table(const CellShape& shape) {
+  return shape.units <= avx2::kernel_table.lanes ? avx2::kernel_table : avx512::kernel_table;
+}
+
+KernelTable with_narrow_cells(KernelTable table) {
+  table.cell_packed_floats = [](const CellShape& shape) {
+    return cell_table(shape).cell_packed_floats(shape);
+  };
+  table.pack_cell = [](const CellShape& shape, const CellWeights& weights, float* packed) {
+    cell_table(shape).pack_cell(shape, weights, packed);
+  };
+  table.sweep_scratch_bytes = [](const CellShape& shape, Index batch, Index timesteps, int team_size) {
+    return cell_table(shape).sweep_scratch_bytes(shape, batch, timesteps, team_size);
+  };
+  table.sweep = [](const SweepArguments& arguments) { cell_table(arguments.shape).sweep(arguments); };
+  return table;
+}
+
+const KernelTable& avx512_table() {
+  static const KernelTable table = with_narrow_cells(avx512::kernel_table);
+  return table;
+}
+
+#elif defined(UNROLLED_HAS_AVX512)
+
+const KernelTable& avx512_table() { return avx512::kernel_table; }
+
+#endif
+
 // Best last.
 std::vector<const KernelTable*> available_tables() {
   std::vector<const KernelTable*> tables;
@@ -107,7 +140,7 @@ std::vector<const KernelTable*> available_tables() {
   if (features.avx2) tables.push_back(&avx2::kernel_table);
 #endif
 #if defined(UNROLLED_HAS_AVX512)
-  if (features.avx512) tables.push_back(&avx512::kernel_table);
+  if (features.avx512) tables.push_back(&avx512_table());
 #endif
 #endif
   return tables;

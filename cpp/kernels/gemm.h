@@ -50,11 +50,16 @@ inline Index packed_floats(Index depth, Index vectors) {
   return round_up(depth * vectors * kLanes, kAlignedFloats);
 }
 
+// Tiles with so many sums per k have a load to spare for a prefetch.
+template <int M, int S>
+inline constexpr bool kPrefetches = M * S * kLanes >= 8 * kRegisters;
+
 // tile[m][v][lane] = init[m][v][lane] + sum_k a[m][k] w[k][v][lane] for M rows and P adjacent panels of S
 // vectors. init may be the tile itself.
 template <int M, int S, int P>
 UNROLLED_INLINE void multiply_tile(const float* w, Index depth, const float* a, Index a_stride,
-                                   const float* init, Index init_stride, float* tile, Index tile_stride) {
+                                   const float* init, Index init_stride, float* tile, Index tile_stride,
+                                   const float* ahead, Index ahead_stride) {
   constexpr int kColumns = P * S;
   const Index panel_floats = depth * S * kLanes;
   if (depth == 0 && init != tile) {
@@ -70,6 +75,7 @@ UNROLLED_INLINE void multiply_tile(const float* w, Index depth, const float* a, 
     unroll<M * kColumns>([&](auto i)
                              UNROLLED_INLINE_LAMBDA { sum[i / kColumns][i % kColumns] = Vector::zero(); });
     for (Index k = begin; k < end; ++k) {
+      if constexpr (kPrefetches<M, S>) prefetch(ahead + k * ahead_stride);
       Vector weight[kColumns];
       unroll<kColumns>([&](auto v) UNROLLED_INLINE_LAMBDA {
         weight[v] = Vector::load(w + (v / S) * panel_floats + (k * S + v % S) * kLanes);
@@ -102,12 +108,28 @@ struct Product {
   Index init_stride;
   float* tile;
   Index tile_stride;
+  // Not 0: the panels so many vectors further come next, and this is block `ahead_block` of `ahead_blocks`
+  // row blocks that each bring a slice of them to the second-level cache.
+  Index ahead_vectors = 0;
+  Index ahead_block = 0;
+  Index ahead_blocks = 1;
 };
 
 template <int M, int S, int P>
 UNROLLED_NO_INLINE void multiply_panels(const float* w, Index depth, const Product& p, Index offset) {
+  const float* ahead = w;  // in the first-level cache already: costs nothing
+  Index ahead_stride = 0;
+  if constexpr (kPrefetches<M, S>) {
+    constexpr Index kRowFloats = S * kLanes;
+    // One line per k and row block where that is enough; else every second, whose neighbour comes along.
+    const Index stride = p.ahead_blocks * kAlignedFloats >= kRowFloats ? kAlignedFloats : 2 * kAlignedFloats;
+    if (p.ahead_vectors != 0 && p.ahead_block * stride < kRowFloats) {
+      ahead = w + (p.ahead_vectors * kLanes + p.ahead_block * stride) * depth;
+      ahead_stride = stride;
+    }
+  }
   multiply_tile<M, S, P>(w, depth, p.a, p.a_stride, p.init + offset, p.init_stride, p.tile + offset,
-                         p.tile_stride);
+                         p.tile_stride, ahead, ahead_stride);
 }
 
 template <int S>

@@ -12,6 +12,10 @@ namespace {
 // that reads the kernel less often: with few rows to a step.
 inline constexpr Index kProjectedRows = 96;
 
+// Recurrent weights of one thread beyond this do not stay in its second-level cache from step to step: the
+// next panel is prefetched while the row blocks of one go by.
+inline constexpr Index kResidentBytes = 1 << 20;
+
 struct Projection {
   Index steps;  // timesteps projected at once; 0: each step adds its own input part
 };
@@ -96,6 +100,8 @@ class Sweep {
     groups_ = ceil_divide(end_granule_ - first_granule_, a_.batch == 1 ? kSingleRowGranules : 1);
     first_block_ = granule_block(first_granule_);
     last_block_ = granule_block(end_granule_);
+    const Index vectors = (last_block_ - first_block_) * Traits::kGates;
+    prefetches_ = vectors * kLanes * cell_.units * static_cast<Index>(sizeof(float)) > kResidentBytes;
   }
 
   void run() {
@@ -109,10 +115,10 @@ class Sweep {
     wait();
     for (Index step = 0; step < a_.timesteps; ++step) {
       if (projection_.steps > 0 && step % projection_.steps == 0) project(step);
-      walk_blocks(step, [&](Index block, Index last) { run_group(step, block, last); });
+      walk_blocks(step, [&](Index block, Index last, Index ahead) { run_group(step, block, last, ahead); });
       if constexpr (K == CellKind::kGruResetBefore) {
         wait();
-        walk_blocks(step, [&](Index block, Index last) { run_candidate(step, block, last); });
+        walk_blocks(step, [&](Index block, Index last, Index) { run_candidate(step, block, last); });
       }
       wait();
     }
@@ -140,7 +146,10 @@ class Sweep {
   UNROLLED_INLINE void walk_blocks(Index step, F run_group) const {
     for (Index i = 0; i < groups_; ++i) {
       const Index group = step % 2 == 0 ? i : groups_ - 1 - i;
-      run_group(group_block(group), group_block(group + 1));
+      // Where the next group starts from; the last group of a step is the first of the next one.
+      const Index next =
+          i + 1 < groups_ ? group_block(step % 2 == 0 ? group + 1 : group - 1) : group_block(group);
+      run_group(group_block(group), group_block(group + 1), next - group_block(group));
     }
   }
 
@@ -272,7 +281,7 @@ class Sweep {
 
   // Part 0 of blocks `block` to `last`: all gates, or those of GRU with reset_before that come before its
   // candidate.
-  void run_group(Index step, Index block, Index last) const {
+  void run_group(Index step, Index block, Index last, Index ahead) const {
     const Index gates = cell_.gates(0);
     const Index first_vector = block * gates;
     const Index last_vector = last * gates;
@@ -284,6 +293,7 @@ class Sweep {
     const float* h = hidden_[step % 2];
     const float* x = a_.x + read_time(step) * a_.x_time_stride;
     const RowBlocks row_blocks(a_.batch, kRows);
+    const Index ahead_vectors = prefetches_ && row_blocks.count > 1 ? ahead * gates : 0;
     alignas(64) float tile[kTileVectors * kLanes];
     alignas(64) float input[K == CellKind::kGruResetAfter ? kTileVectors * kLanes : 1];
     for (Index i = 0; i < row_blocks.count; ++i) {
@@ -297,22 +307,24 @@ class Sweep {
       } else {
         float* to = K == CellKind::kGruResetAfter ? input : tile;
         multiply(kernel, first_vector, last_vector,
-                 Product{x + row * a_.x_batch_stride, a_.x_batch_stride, rows, init, 0, to, tile_stride});
+                 Product{x + row * a_.x_batch_stride, a_.x_batch_stride, rows, init, 0, to, tile_stride,
+                         ahead_vectors, i, row_blocks.count});
         init = to;
         init_stride = tile_stride;
       }
       const StateRows s = state_rows(step, row, block * kLanes);
       if constexpr (K == CellKind::kGruResetAfter) {
-        multiply(
-            recurrent, first_vector, last_vector,
-            Product{h + row * stride_, stride_, rows, cell_.recurrent_bias + column, 0, tile, tile_stride});
+        multiply(recurrent, first_vector, last_vector,
+                 Product{h + row * stride_, stride_, rows, cell_.recurrent_bias + column, 0, tile,
+                         tile_stride, ahead_vectors, i, row_blocks.count});
         // The input part may be overwritten: it is this step's alone.
         float* input_part = projection_.steps > 0 ? projected(step, row) + column : input;
         finish_gru_reset_after<kTanhSigmoid>(a_.shape, input_part, init_stride, tile, tile_stride, rows,
                                              last - block, s);
       } else {
         multiply(recurrent, first_vector, last_vector,
-                 Product{h + row * stride_, stride_, rows, init, init_stride, tile, tile_stride});
+                 Product{h + row * stride_, stride_, rows, init, init_stride, tile, tile_stride,
+                         ahead_vectors, i, row_blocks.count});
         if constexpr (K == CellKind::kLstm) {
           finish_lstm<kTanhSigmoid>(a_.shape, tile, tile_stride, rows, last - block, s);
         } else if constexpr (K == CellKind::kSimpleRnn) {
@@ -354,6 +366,7 @@ class Sweep {
   float* update_;      // GRU with reset_before: z
   float* projected_;
   Index* first_unmasked_ = nullptr;
+  bool prefetches_;
   Index first_granule_;
   Index end_granule_;
   Index groups_;

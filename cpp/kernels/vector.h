@@ -41,6 +41,17 @@ inline constexpr bool kHasFma = true;
 inline constexpr bool kHasFma = false;
 #endif
 
+// Asks for a cache line to be brought to the second-level cache; any address will do.
+UNROLLED_INLINE void prefetch(const float* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 0, 2);
+#elif defined(_M_X64)
+  _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T1);
+#else
+  (void)address;
+#endif
+}
+
 template <int I>
 struct Constant {
   UNROLLED_INLINE constexpr operator int() const { return I; }

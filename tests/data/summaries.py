@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+from unittest import mock
+
 
 def sequential_42(keras):
     return keras.Sequential([keras.Input((2, 10)), keras.layers.SimpleRNN(3, name="rnn")], name="tutorial")
@@ -74,36 +77,36 @@ MODELS = {
     function.__name__: function
     for function in (sequential_42, deep_lstm, all_sorts, frozen, unbuilt, fixed_batch, functional_chain)
 }
-# None is what Keras prints where the output is no terminal.
-LINE_LENGTHS = (None, 60, 100)
+# (columns of the terminal, line_length): Keras cuts what is wider than the terminal.
+WIDTHS = ((80, None), (80, 60), (200, None), (200, 100))
 FILE = "summaries_keras3.txt"
 SEPARATOR = "=== "
 
 
-def text_of(model, line_length):
-    """What ``model.summary`` prints, without the newline at the end."""
+def text_of(model, columns, line_length):
+    """What ``model.summary`` prints on a terminal of so many columns, without the newline at the end."""
     lines = []
-    model.summary(line_length=line_length, print_fn=lambda text, *_, **__: lines.append(text))
+    with mock.patch.dict(os.environ, {"COLUMNS": str(columns)}):
+        model.summary(line_length=line_length, print_fn=lambda text, *_, **__: lines.append(text))
     return "\n".join(lines).rstrip("\n")
 
 
 def write(keras, folder):
     parts = []
     for name, make in MODELS.items():
-        for length in LINE_LENGTHS:
+        for columns, length in WIDTHS:
             keras.backend.clear_session()
-            text = text_of(make(keras), length)
-            parts.append(f"{SEPARATOR}{name} {length}\n{text}\n")
+            parts.append(f"{SEPARATOR}{name} {columns} {length}\n{text_of(make(keras), columns, length)}\n")
     (folder / FILE).write_text("".join(parts), encoding="utf-8")
 
 
 def read(folder):
-    """``(model name, line length)`` to text, without the newline at the end."""
+    """``(model name, columns, line length)`` to text, without the newline at the end."""
     texts = {}
     for part in (folder / FILE).read_text(encoding="utf-8").split(SEPARATOR)[1:]:
         head, text = part.split("\n", 1)
-        name, length = head.split()
-        texts[name, None if length == "None" else int(length)] = text.rstrip("\n")
+        name, columns, length = head.split()
+        texts[name, int(columns), None if length == "None" else int(length)] = text.rstrip("\n")
     return texts
 
 

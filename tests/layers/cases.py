@@ -202,6 +202,22 @@ CASES = [
         ]
     ),
     case("MultiHeadAttention", {"num_heads": 2, "key_dim": 3}, (3, 4, 5), (3, 6, 2), (3, 6, 4), spread=True),
+    *(
+        case("CategoryEncoding", {"num_tokens": 4, "output_mode": mode}, (3, 5), integers=4)
+        for mode in ("multi_hot", "one_hot", "count")
+    ),
+    case("CategoryEncoding", {"num_tokens": 4, "output_mode": "one_hot"}, (3, 1), integers=4),
+    case("IntegerLookup", {"vocabulary": [2, 0, 3]}, (3, 5), integers=5),
+    case("IntegerLookup", {"vocabulary": [2, 0, 3], "mask_token": 1}, (3, 5), integers=5),
+    case("IntegerLookup", {"vocabulary": [2, 0, 3], "output_mode": "multi_hot"}, (3, 5), integers=5),
+    case("IntegerLookup", {"vocabulary": [2, 3], "mask_token": 0, "output_mode": "count"}, (3, 5), integers=5),
+    case("IntegerLookup", {"vocabulary": [2, 0, 3], "output_mode": "one_hot"}, (3, 1), integers=5),
+    case(
+        "IntegerLookup",
+        {"vocabulary": [2, 0], "output_mode": "count", "max_tokens": 6, "pad_to_max_tokens": True},
+        (3, 5),
+        integers=5,
+    ),
 ]  # fmt: skip
 
 

@@ -30,7 +30,8 @@ def main() -> None:
         if case["class_name"] == "Normalization":
             layer.finalize_state()
         # Masks travel on the tensors, as from an Embedding before.
-        tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
+        dtype = "int64" if case["class_name"] in ("CategoryEncoding", "IntegerLookup") else "float32"
+        tensors = [keras.ops.convert_to_tensor(x.astype(dtype)) for x in inputs]
         for tensor, mask in zip(tensors, masks_of(number) or [], strict=False):
             if mask is not None:
                 keras.src.backend.set_keras_mask(tensor, keras.ops.convert_to_tensor(mask))

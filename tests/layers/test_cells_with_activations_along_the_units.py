@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tests.reference import activations as reference_activations
 from tests.reference import recurrent as reference
-
 from unrolled import layers
 
 CELLS = {

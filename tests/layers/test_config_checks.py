@@ -37,6 +37,8 @@ def config_of(cls: type[Layer]) -> dict[str, Any]:
             needed[parameter.name] = config.get(parameter.name, REQUIRED.get(parameter.name))
     if cls.__name__ == "InputLayer":
         needed["shape"] = [3]
+    if cls.__name__ == "IntegerLookup":
+        needed["vocabulary"] = [1, 2]
     return needed
 
 
@@ -134,6 +136,25 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("Rescaling", {"scale": math.nan}, "scale"),
     ("Normalization", {"mean": 1.0}, "mean"),
     ("Normalization", {"mean": [1.0], "variance": [-1.0]}, "variance"),
+    ("CategoryEncoding", {"num_tokens": 2**40}, "num_tokens"),
+    ("CategoryEncoding", {"num_tokens": 4, "output_mode": "int"}, "output_mode"),
+    ("IntegerLookup", {}, "vocabulary"),
+    ("IntegerLookup", {"vocabulary": [1, 1]}, "vocabulary"),
+    ("IntegerLookup", {"vocabulary": [1], "num_oov_indices": 3}, "num_oov_indices"),
+    ("IntegerLookup", {"vocabulary": [1], "output_mode": "tf_idf"}, "output_mode"),
+    ("Concatenate", {"axis": 0}, "axis"),
+    ("Concatenate", {"axis": 1.5}, "axis"),
+    ("Dot", {"axes": 0}, "axes"),
+    ("Dot", {"axes": [1, 2, 3]}, "axes"),
+    ("EinsumDense", {"equation": "ab->b", "output_shape": 2}, "equation"),
+    ("EinsumDense", {"equation": "abc,bcd->abd", "output_shape": 2}, "equation"),
+    ("EinsumDense", {"equation": "ab,bc->ac", "output_shape": [-2]}, "output_shape"),
+    ("EinsumDense", {"equation": "ab,bc->ac", "output_shape": 2, "bias_axes": "x"}, "bias_axes"),
+    ("Attention", {"score_mode": "cosine"}, "score_mode"),
+    ("Attention", {"dropout": -1.0}, "dropout"),
+    ("MultiHeadAttention", {"num_heads": 0, "key_dim": 2}, "num_heads"),
+    ("MultiHeadAttention", {"num_heads": 2, "key_dim": 2, "attention_axes": [1, 2]}, "attention_axes"),
+    ("MultiHeadAttention", {"num_heads": 2, "key_dim": 2, "use_gate": True}, "use_gate"),
     ("InputLayer", {"shape": [-3]}, "shape"),
     ("InputLayer", {"batch_shape": "x"}, "batch_shape"),
     ("InputLayer", {"shape": [3], "sparse": True}, "sparse"),

@@ -23,8 +23,11 @@ def embedding_mask(ids):
 
 
 def masking(x, mask_value=0.0):
-    """The masked input and the mask: a timestep is valid when any feature differs from the value."""
-    mask = np.any(x != mask_value, axis=-1)
+    """The masked input and the mask: a timestep is valid when any feature differs from the value.
+
+    Keras compares in float32, where an input is equal to 0.1 that would not be in float64.
+    """
+    mask = np.any(np.float32(x) != np.float32(mask_value), axis=-1)
     return x * mask[..., None], mask
 
 

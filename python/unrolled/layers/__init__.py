@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from unrolled.layers import operations
 from unrolled.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from unrolled.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from unrolled.layers.base import KerasTensor, Layer
@@ -57,7 +58,7 @@ from unrolled.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from unrolled.layers.preprocessing import Normalization, Rescaling
+from unrolled.layers.preprocessing import CategoryEncoding, IntegerLookup, Normalization, Rescaling
 from unrolled.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from unrolled.layers.regularization import (
     ActivityRegularization,
@@ -106,6 +107,7 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "CategoryEncoding",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -145,6 +147,7 @@ __all__ = [
     "Identity",
     "Input",
     "InputLayer",
+    "IntegerLookup",
     "KerasTensor",
     "LSTMCell",
     "Layer",
@@ -188,4 +191,5 @@ __all__ = [
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",
+    "operations",
 ]

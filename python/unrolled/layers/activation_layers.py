@@ -278,7 +278,10 @@ class Softmax(Layer):
     [[0.25, 0.25, 0.25, 0.25]]
     """
 
-    ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
+    ignored_config: ClassVar = {
+        "activity_regularizer": TRAINING_ONLY["activity_regularizer"],
+        "robust_masking": "tf.keras: both ways to mask are equal in float32",
+    }
     min_rank: ClassVar = 2
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:

@@ -308,6 +308,7 @@ class MultiHeadAttention(Layer):
 
     ignored_config: ClassVar = TRAINING_ONLY | {
         "seed": "seeds dropout only",
+        "softmax_robust_masking": "tf.keras: both ways to mask are equal in float32",
         "flash_attention": "chooses between equal ways to compute",
         "query_shape": "Keras 2 writes it; shapes come from the inputs",
         "key_shape": "Keras 2 writes it; shapes come from the inputs",

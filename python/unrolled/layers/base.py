@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -139,6 +140,8 @@ class Layer:
     # Ranks of an input (batch axis counted); None where any from min_rank on serves.
     input_ranks: ClassVar[tuple[int, ...] | None] = None
     min_rank: ClassVar[int] = 1
+    # Operations stand among the layers of a graph, but Keras does not count them as layers.
+    is_operation: ClassVar[bool] = False
     # Whether the lowering needs the size of axis 1; else one plan serves any number of timesteps.
     needs_timesteps: ClassVar[bool] = False
 
@@ -407,7 +410,8 @@ class Layer:
         first, *rest = args if args else (kwargs.pop("inputs", None),)
         flows = [leaf for leaf in tree.leaves([first, rest, kwargs, mask]) if isinstance(leaf, Flow)]
         if mask is not None:
-            first = _attach_masks(first, mask)
+            masks = tree.map_leaves(partial(_as_mask, plan), mask)
+            first = _attach_masks(first, masks)
         if plan.is_streaming and any(flow.is_sequence for flow in flows):
             plan.begin_call()
             return self.lower_stream(plan, flows, first, *rest, **kwargs)
@@ -724,6 +728,13 @@ def _sorted_dicts(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted_dicts(value[key]) for key in sorted(value)}
     return value
+
+
+def _as_mask(plan: Lowering, leaf: Any) -> Any:
+    """A mask of numbers as bool, as Keras casts it: what is not 0 is valid."""
+    if not isinstance(leaf, Flow) or leaf.dtype == "bool":
+        return leaf
+    return Flow(plan.ops.cast(leaf.value, "bool"), leaf.shape, "bool")
 
 
 def _attach_masks(inputs: Any, masks: Any) -> Any:

@@ -59,7 +59,7 @@ class Model(Layer):
 
     @property
     def tracked(self) -> dict[str, Any]:
-        return {"layers": self.layers}
+        return {"layers": [layer for layer in self.layers if not layer.is_operation]}
 
     def summary_layers(self) -> list[Layer]:
         """The rows of the summary."""
@@ -157,7 +157,9 @@ class Model(Layer):
         Parameters
         ----------
         x : array_like, or list or dict of array_like
-            ``(batch, ...)`` as ``input_shape`` says; numbers of any dtype that converts safely.
+            ``(batch, ...)`` as ``input_shape`` says; numbers of any dtype that converts safely. Several
+            inputs: a dict by key or input name, or a list in the order of ``inputs`` (which for a model
+            with a dict of inputs is the order of the sorted keys, as in Keras).
         batch_size : int, optional
             Rows computed together at most. Never changes a result; chosen where absent. A stateful model
             takes rows in batches of this size, states carried from batch to batch, as Keras does.
@@ -356,10 +358,10 @@ class Model(Layer):
             if missing or len(x) != len(keys):
                 raise ValueError(f"model {self.name!r}: expected a dict with keys {keys}, got {list(x)}")
             return [x[key] for key in keys]
-        if isinstance(structure, dict) or not isinstance(x, list | tuple):
+        if not isinstance(x, list | tuple):
             raise ValueError(
-                f"model {self.name!r}: expected {len(expected)} inputs {names} as a "
-                f"{'dict' if isinstance(structure, dict) else 'list'}, got {type(x).__name__}"
+                f"model {self.name!r}: expected {len(expected)} inputs {names} as a list or dict, "
+                f"got {type(x).__name__}"
             )
         flat = list(tree.leaves(x)) if all(hasattr(leaf, "shape") for leaf in tree.leaves(x)) else list(x)
         if len(flat) != len(expected):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from unrolled import tree
 from unrolled.layers.base import KerasTensor, Layer, Node
 from unrolled.layers.core import Embedding, InputLayer
+from unrolled.layers.operations import Operation
 from unrolled.layers.registry import serialize_layer
 from unrolled.layers.wrappers import TimeDistributed
 from unrolled.lowering import Flow, Lowering
@@ -62,8 +63,9 @@ class Functional(Model):
         self._input_tree = inputs
         self._output_tensors = outputs
         self._nodes = sort_nodes(inputs, outputs, self.name)
-        self._layers = list(layers) if layers is not None else _by_depth(self._nodes, self.inputs)
-        names = [layer.name for layer in self._layers]
+        # Layers and operations; ``layers`` are those without the operations, as in Keras.
+        self._operations = list(layers) if layers is not None else _by_depth(self._nodes, self.inputs)
+        names = [layer.name for layer in self._operations]
         for layer_name in names:
             if names.count(layer_name) > 1:
                 raise ValueError(f"model {self.name!r}: two layers are named {layer_name!r}")
@@ -75,7 +77,10 @@ class Functional(Model):
 
     @property
     def layers(self) -> list[Layer]:
-        return list(self._layers)
+        return [layer for layer in self._operations if not isinstance(layer, Operation)]
+
+    def summary_layers(self) -> list[Layer]:
+        return list(self._operations)
 
     @property
     def outputs(self) -> list[KerasTensor]:
@@ -128,7 +133,9 @@ class Functional(Model):
 
     def get_config(self) -> dict[str, Any]:
         nodes = {
-            id(node): number for layer in self._layers for number, node in enumerate(self._own_nodes(layer))
+            id(node): number
+            for layer in self._operations
+            for number, node in enumerate(self._own_nodes(layer))
         }
 
         def reference(tensor: KerasTensor) -> list[Any]:
@@ -142,7 +149,7 @@ class Functional(Model):
             return leaf
 
         layers = []
-        for layer in self._layers:
+        for layer in self._operations:
             calls = [] if isinstance(layer, InputLayer) else self._own_nodes(layer)
             layers.append(
                 serialize_layer(layer)

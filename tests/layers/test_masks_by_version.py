@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""Rules for masks that changed between versions of Keras (``Semantics``), and what must not depend on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unrolled import Input, Model, layers
+from unrolled.layers import registry
+from unrolled.semantics import KERAS_3
+
+KERAS_2 = replace(
+    KERAS_3,
+    merge_masks="all",
+    concatenate_masks="all",
+    rescaling_keeps_mask=False,
+    softmax_zeroes_masked_rows=False,
+)
+RANDOM = np.random.default_rng(0)
+A, B = (RANDOM.normal(size=(5, 4, 3)).astype(np.float32) for _ in range(2))
+MASK_A, MASK_B = (RANDOM.random((5, 4)) < 0.5 for _ in range(2))
+ELEMENTWISE = {
+    "Add": np.add, "Multiply": np.multiply, "Maximum": np.maximum, "Minimum": np.minimum,
+    "Subtract": np.subtract, "Average": lambda a, b: (a + b) / 2,
+}  # fmt: skip
+
+
+def old(layer: Any) -> Any:
+    registry.set_semantics(layer, KERAS_2)
+    return layer
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_old_merges_ignore_masks_in_values_and_combine_them_by_and(name: str) -> None:
+    layer = old(getattr(layers, name)())
+    np.testing.assert_allclose(layer([A, B], mask=[MASK_A, MASK_B]), ELEMENTWISE[name](A, B), rtol=1e-6)
+    np.testing.assert_array_equal(layer.compute_mask([A, B], [MASK_A, MASK_B]), MASK_A & MASK_B)
+    np.testing.assert_array_equal(layer.compute_mask([A, B], [MASK_A, None]), MASK_A)
+    assert layer.compute_mask([A, B]) is None
+
+
+def test_new_merges_combine_masks_by_or_and_lose_them_beside_an_unmasked_input() -> None:
+    np.testing.assert_array_equal(layers.Add().compute_mask([A, B], [MASK_A, MASK_B]), MASK_A | MASK_B)
+    assert layers.Add().compute_mask([A, B], [MASK_A, None]) is None
+
+
+def test_concatenate_of_masked_and_unmasked_keeps_the_mask_in_keras_2_only() -> None:
+    assert layers.Concatenate().compute_mask([A, B], [MASK_A, None]).all()
+    np.testing.assert_array_equal(old(layers.Concatenate()).compute_mask([A, B], [MASK_A, None]), MASK_A)
+    both = old(layers.Concatenate()).compute_mask([A, B], [MASK_A, MASK_B])
+    np.testing.assert_array_equal(both, MASK_A & MASK_B)
+
+
+def test_rescaling_and_normalization_keep_the_mask_in_keras_3_only() -> None:
+    for layer in (layers.Rescaling(2.0), layers.Normalization(mean=1.0, variance=1.0)):
+        np.testing.assert_array_equal(layer.compute_mask(A, MASK_A), MASK_A)
+    for layer in (layers.Rescaling(2.0), layers.Normalization(mean=1.0, variance=1.0)):
+        assert old(layer).compute_mask(A, MASK_A) is None
+
+
+def test_a_fully_masked_row_of_attention_scores_is_zero_since_keras_3_10() -> None:
+    allowed = np.ones((5, 4, 4), bool)
+    allowed[1] = False
+    for semantics, expected in ((KERAS_3, 0.0), (KERAS_2, 0.25)):
+        layer = layers.MultiHeadAttention(2, 3)
+        registry.set_semantics(layer, semantics)
+        _, scores = layer(A, A, attention_mask=allowed, return_attention_scores=True)
+        np.testing.assert_allclose(scores[1], expected, atol=1e-6)
+        np.testing.assert_allclose(scores[0].sum(-1), 1.0, atol=1e-6)
+
+
+MASK_RULES = {
+    "passes": [
+        layers.Dense(2), layers.Activation("tanh"), layers.ReLU(), layers.LeakyReLU(), layers.ELU(),
+        layers.PReLU(shared_axes=[1]), layers.ThresholdedReLU(), layers.Dropout(0.5), layers.SpatialDropout1D(0.5),
+        layers.GaussianNoise(0.5), layers.GaussianDropout(0.5), layers.AlphaDropout(0.5),
+        layers.ActivityRegularization(), layers.BatchNormalization(), layers.LayerNormalization(),
+        layers.GroupNormalization(1), layers.UnitNormalization(), layers.RMSNormalization(), layers.Identity(),
+    ],
+    "ends": [
+        layers.Conv1D(2, 2), layers.MaxPooling1D(), layers.AveragePooling1D(), layers.Flatten(),
+        layers.Permute([2, 1]), layers.Reshape([-1]), layers.UpSampling1D(), layers.ZeroPadding1D(),
+        layers.Cropping1D(1), layers.GlobalMaxPooling1D(), layers.GlobalAveragePooling1D(),
+        layers.EinsumDense("abc,cd->abd", [None, 2]),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", MASK_RULES["passes"], ids=lambda layer: layer.class_name)
+def test_a_mask_passes(layer: Any) -> None:
+    np.testing.assert_array_equal(layer.compute_mask(A, MASK_A), MASK_A)
+
+
+@pytest.mark.parametrize("layer", MASK_RULES["ends"], ids=lambda layer: layer.class_name)
+def test_a_mask_ends(layer: Any) -> None:
+    assert layer.compute_mask(A, MASK_A) is None
+
+
+def test_attention_works_on_any_number_of_timesteps_of_one_model() -> None:
+    query, value = Input((None, 3)), Input((None, 3))
+    attended = layers.Attention()([query, value], use_causal_mask=True)
+    multi = layers.MultiHeadAttention(2, 4)(query, value, use_causal_mask=True)
+    merged = layers.Concatenate()([attended, layers.Add()([multi, query])])
+    model = Model([query, value], merged)
+    assert model.output_shape == (None, None, 6)
+    whole = model.predict([A, B])
+    # Causal: what comes later changes nothing before.
+    np.testing.assert_array_equal(model.predict([A[:, :2], B[:, :2]]), whole[:, :2])
+
+
+def test_masks_of_embeddings_reach_attention_and_merges_in_a_graph() -> None:
+    ids = Input((None,), dtype="int32")
+    x = layers.Embedding(6, 4, mask_zero=True)(ids)
+    attended = layers.Attention()([x, x])
+    model = Model(ids, layers.GlobalAveragePooling1D()(layers.Add()([attended, x])))
+    rows = np.array([[1, 2, 3, 0], [4, 5, 0, 0]])
+    padded = model.predict(np.pad(rows, ((0, 0), (0, 3))))
+    np.testing.assert_allclose(model.predict(rows), padded, atol=1e-6)
+
+
+def test_rows_do_not_depend_on_their_batch() -> None:
+    layer = layers.MultiHeadAttention(2, 3)
+    whole = layer(A, B)
+    for row in range(5):
+        np.testing.assert_array_equal(layer(A[row : row + 1], B[row : row + 1]), whole[row : row + 1])
