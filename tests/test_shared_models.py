@@ -24,12 +24,10 @@ MODEL_SUFFIXES = (".h5", ".keras", ".hdf5")
 # Strict: a file that starts to pass fails the test, so that its row goes away with the work that made it pass.
 GRAPH = "issue 4: a graph with merge layers, several inputs or operation nodes"
 CONV_LSTM = "issue 4: ConvLSTM"
-INT8 = "issue 4: int8-quantised weights"
 NEEDS_ISSUE_4 = {
     **{f"synthetic/k2_dicts{suffix}": GRAPH for suffix in (".h5", ".keras")},
     **{f"synthetic/k{n}_convlstm2d{suffix}": CONV_LSTM for n in (2, 3) for suffix in (".h5", ".keras")},
     **{f"synthetic/k3_convlstm1d{suffix}": CONV_LSTM for suffix in (".h5", ".keras")},
-    **{f"synthetic/k3_int8{kind}{suffix}": INT8 for kind in ("", "emb") for suffix in (".h5", ".keras")},
 }
 # Files whose Keras computed in 16 bits; unrolled computes in float32.
 SIXTEEN_BITS = ("_mixed",)

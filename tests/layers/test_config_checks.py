@@ -84,6 +84,17 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("Dense", {"units": 4, "kernel_initializer": "no_such"}, "kernel_initializer"),
     ("Dense", {"units": 4, "quantization_config": {"mode": "int8"}}, "quantization_config"),
     ("Dense", {"units": 4, "dtype": "complex64"}, "dtype"),
+    ("Dense", {"units": 4, "dtype": "int4_from_float32"}, "dtype"),
+    (
+        "Dense",
+        {
+            "units": 4,
+            "dtype": "int8_from_float32",
+            "quantization_config": {"class_name": "Mine", "config": {}},
+        },
+        "quantization_config",
+    ),
+    ("Conv1D", {"filters": 2, "kernel_size": 2, "dtype": "int8_from_float32"}, "dtype"),
     ("Embedding", {"input_dim": -5, "output_dim": 2}, "input_dim"),
     ("Embedding", {"input_dim": 5, "output_dim": 2**33}, "output_dim"),
     ("Embedding", {"input_dim": 5, "output_dim": 2, "input_length": -1}, "input_length"),
@@ -286,3 +297,17 @@ def test_initializers_of_a_file_are_read_and_custom_ones_only_stand_in() -> None
     for name in ("glorot_uniform", "orthogonal", "zeros"):
         again = initializers.get(initializers.serialize(initializers.get(name)))
         assert type(again) is type(initializers.get(name))
+
+
+def test_int8_rows_are_rounded_half_to_even_as_keras_does() -> None:
+    layer = layers.Dense(2, dtype="int8_from_float32", use_bias=False)
+    layer.build((None, 4))
+    kernel = np.array([[1, 2], [3, -4], [5, 6], [-7, 8]], np.float32)
+    layer.set_weights([kernel, [2.0, 4.0]])
+    # The factor of the row is 127 / (127 + 1e-7): products are halves, which go to even numbers.
+    x = np.array([[127.0, 0.5, 1.5, -2.5]], np.float32)
+    quantized = np.array([[127.0, 0.0, 2.0, -2.0]])
+    np.testing.assert_allclose(layer(x), quantized @ kernel / [2.0, 4.0], rtol=1e-6)
+    again = layers.Dense.from_config(layer.get_config())
+    assert again.is_int8
+    assert again.get_config() == layer.get_config()

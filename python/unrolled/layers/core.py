@@ -19,6 +19,7 @@ from unrolled.layers.base import (
     number,
     positive_int,
 )
+from unrolled.layers.quantization import int8_dense, take_int8
 from unrolled.layers.registry import register
 from unrolled.lowering import Flow, Lowering
 
@@ -42,6 +43,13 @@ def tensor_dtype(key: str, dtype: Any) -> str:
     if name in ("bool", "float", "int"):
         return {"bool": "bool", "float": "float32", "int": "int32"}[name]
     raise ConfigError(key, dtype, "expected a float, integer or bool dtype; text is not supported")
+
+
+def int8_config(layer: Dense | Embedding) -> dict[str, Any]:
+    """The config keys of a layer quantised to int8; none for others."""
+    if not layer.is_int8:
+        return {}
+    return {"dtype": f"int8_from_{layer.dtype}", "quantization_config": layer.quantization_config}
 
 
 def refuse_quantization(value: Any) -> None:
@@ -214,8 +222,8 @@ class Dense(Layer):
         Whether there is a bias.
     kernel_initializer, bias_initializer
         Where fresh weights start.
-    quantization_config : None
-        Quantised layers are refused.
+    quantization_config : mapping, optional
+        Of a layer that Keras 3 quantised to int8 (its dtype is "int8_from_float32").
     **kwargs
         ``input_shape`` and the like.
 
@@ -240,21 +248,29 @@ class Dense(Layer):
         quantization_config: Any = None,
         **kwargs: Any,
     ) -> None:
+        self.is_int8, self.quantizes_inputs = take_int8(kwargs, quantization_config)
         super().__init__(**kwargs)
         self.units = positive_int("units", units)
         self.activation = activations.get(activation)
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        refuse_quantization(quantization_config)
+        self.quantization_config = quantization_config
+        self.kernel_scale: Any = None
         self.kernel: Any = None
         self.bias: Any = None
 
     def build_weights(self, input_shape: Any) -> None:
         features = self.expect_size(input_shape, -1)
-        self.kernel = self.add_weight("kernel", (features, self.units), self.kernel_initializer)
+        self.kernel = self.add_weight(
+            "kernel", (features, self.units), self.kernel_initializer, trainable=not self.is_int8
+        )
         if self.use_bias:
             self.bias = self.add_weight("bias", (self.units,), self.bias_initializer)
+        if self.is_int8:
+            self.kernel_scale = self.add_weight(
+                "kernel_scale", (self.units,), initializers.Ones(), trainable=False
+            )
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return activations.output_shape((*input_shape[:-1], self.units), self.activation)
@@ -264,19 +280,33 @@ class Dense(Layer):
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)
+        if self.is_int8:
+            value = int8_dense(
+                plan,
+                x,
+                plan.packed(self.kernel),
+                plan.packed(self.kernel_scale),
+                plan.weights(self.bias),
+                quantize_inputs=self.quantizes_inputs,
+            )
+            return activations.lower(plan, x.derive(value, (*x.shape[:-1], self.units)), self.activation)
         fused = self.activation if self.activation.is_elementwise else activations.linear
         value = plan.ops.dense(x.value, plan.packed(self.kernel), plan.weights(self.bias), fused.core())
         result = x.derive(value, (*x.shape[:-1], self.units))
         return result if fused is self.activation else activations.lower(plan, result, self.activation)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "units": self.units,
-            "activation": self.activation.serialize(),
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-        }
+        return (
+            super().get_config()
+            | int8_config(self)
+            | {
+                "units": self.units,
+                "activation": self.activation.serialize(),
+                "use_bias": self.use_bias,
+                "kernel_initializer": initializers.serialize(self.kernel_initializer),
+                "bias_initializer": initializers.serialize(self.bias_initializer),
+            }
+        )
 
 
 @register
@@ -302,8 +332,8 @@ class Embedding(Layer):
         Keras 2's declaration of the input's shape.
     weights : list of array_like, optional
         The table.
-    quantization_config : None
-        Quantised layers are refused.
+    quantization_config : mapping, optional
+        Of a layer that Keras 3 quantised to int8 (its dtype is "int8_from_float32").
     **kwargs
         ``input_shape`` and the like.
 
@@ -342,12 +372,14 @@ class Embedding(Layer):
         quantization_config: Any = None,
         **kwargs: Any,
     ) -> None:
+        self.is_int8, _ = take_int8(kwargs, quantization_config)
         super().__init__(**kwargs)
         self.input_dim = positive_int("input_dim", input_dim)
         self.output_dim = positive_int("output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
         self.mask_zero = flag("mask_zero", mask_zero)
-        refuse_quantization(quantization_config)
+        self.quantization_config = quantization_config
+        self.embeddings_scale: Any = None
         self.input_length: tuple[int | None, ...] = ()
         if input_length is not None:
             lengths = input_length if isinstance(input_length, list | tuple) else [input_length]
@@ -359,7 +391,13 @@ class Embedding(Layer):
 
     def build_weights(self, input_shape: Any) -> None:
         shape = (self.input_dim, self.output_dim)
-        self.embeddings = self.add_weight("embeddings", shape, self.embeddings_initializer)
+        self.embeddings = self.add_weight(
+            "embeddings", shape, self.embeddings_initializer, trainable=not self.is_int8
+        )
+        if self.is_int8:
+            self.embeddings_scale = self.add_weight(
+                "embeddings_scale", (self.input_dim,), initializers.Ones(), trainable=False
+            )
         if self._given_weights is not None:
             given = self._given_weights
             self.embeddings.assign(given[0] if isinstance(given, list | tuple) and len(given) == 1 else given)
@@ -388,9 +426,10 @@ class Embedding(Layer):
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         ids = x.value if x.dtype != "bool" else plan.ops.cast(x.value, "int32")
-        result = Flow(
-            plan.ops.embedding(ids, plan.packed(self.embeddings)), self.compute_output_shape(x.shape)
-        )
+        table = plan.packed(self.embeddings)
+        if self.is_int8:
+            table = table / plan.packed(self.embeddings_scale)[:, None]
+        result = Flow(plan.ops.embedding(ids, table), self.compute_output_shape(x.shape))
         if not self.mask_zero:
             return result
         zero = np.zeros((), np.float32 if x.dtype == "float32" else np.int32)
@@ -398,12 +437,16 @@ class Embedding(Layer):
         return result.with_mask(mask, len(x.shape))
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "input_dim": self.input_dim,
-            "output_dim": self.output_dim,
-            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
-            "mask_zero": self.mask_zero,
-        }
+        return (
+            super().get_config()
+            | int8_config(self)
+            | {
+                "input_dim": self.input_dim,
+                "output_dim": self.output_dim,
+                "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
+                "mask_zero": self.mask_zero,
+            }
+        )
 
 
 @register
