@@ -165,6 +165,8 @@ def test_quantised_dtype_policies_are_plain_strings(tmp_path: Path) -> None:
         ("2.4.0", {"bidirectional_zero_output": True, "rescaling_keeps_mask": False}),
         ("3.3.3", {"merge_masks": "all", "concatenate_masks": "all", "time_distributed_mask": "input"}),
         ("3.4.0", {"merge_masks": "any", "concatenate_masks": "any", "rescaling_keeps_mask": True}),
+        ("3.9.2", {"merge_masks": "any", "softmax_zeroes_masked_rows": False}),
+        ("3.10.0", {"softmax_zeroes_masked_rows": True}),
         ("3.15.1", {"merge_masks": "any"}),
         ("nonsense", {"merge_masks": "any"}),
     ],

@@ -72,9 +72,13 @@ class Writer:
     def semantics(self) -> Semantics:
         """The rules that no config key carries."""
         if self.major >= 3:
-            # keras-team/keras 3.4.0, layers/merging/base_merge.py: masks are combined by OR.
-            recent = self.major > 3 or self.minor >= 4 or self.text == "3.x"
-            return KERAS_3 if recent else replace(KERAS_3, merge_masks="all", concatenate_masks="all")
+            minor = 99 if self.major > 3 or self.text == "3.x" else self.minor
+            semantics = KERAS_3
+            if minor < 10:  # keras-team/keras 3.10.0, layers/activations/softmax.py
+                semantics = replace(semantics, softmax_zeroes_masked_rows=False)
+            if minor < 4:  # keras-team/keras 3.4.0, layers/merging/base_merge.py: masks are combined by OR
+                semantics = replace(semantics, merge_masks="all", concatenate_masks="all")
+            return semantics
         return Semantics(
             merge_masks="all",
             concatenate_masks="all",
@@ -84,6 +88,7 @@ class Writer:
             if (self.major, self.minor) < (2, 2 if self.tensorflow else 3)
             else "previous",
             rescaling_keeps_mask=False,
+            softmax_zeroes_masked_rows=False,
         )
 
 
