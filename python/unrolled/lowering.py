@@ -171,14 +171,17 @@ class Lowering:
         """A lowering of a plan inside this one; its weights count as this one's."""
         return Lowering(self._cache)
 
-    def stored_states(self, layer: StatefulLayer, sizes: Sequence[int]) -> list[int]:
-        """Ids of the states that ``layer`` kept from its last call; call after all inputs are declared."""
+    def stored_states(self, layer: StatefulLayer, shapes: Sequence[Sequence[int]]) -> list[int]:
+        """Ids of the states, of these shapes without the batch, that ``layer`` kept from its last call.
+
+        Call after all inputs are declared.
+        """
         if self.is_streaming:
             raise StreamError(
                 f"layer {layer.name!r} is stateful, but its input is not one timestep of the stream at a time"
             )
-        self._readers.append((layer, len(sizes)))
-        return [self.ops.input("float32", 2) for _ in sizes]
+        self._readers.append((layer, len(shapes)))
+        return [self.ops.input("float32", 1 + len(shape)) for shape in shapes]
 
     def store_states(self, layer: StatefulLayer, states: Sequence[int]) -> None:
         """Have ``layer`` keep these values after the call."""

@@ -32,6 +32,9 @@ class Semantics:
         or the initial hidden state ("state": stand-alone Keras up to 2.2).
     rescaling_keeps_mask : bool
         ``Rescaling`` and ``Normalization`` pass the mask on (Keras 3) or drop it.
+    convolutional_zero_output : bool
+        ConvLSTM layers honour ``zero_output_for_mask`` (Keras 3), also where Bidirectional sets it, or always
+        give the previous output at masked steps (before).
     softmax_zeroes_masked_rows : bool
         The Softmax layer, and MultiHeadAttention where it goes through it (with dropout, or giving the
         scores), gives zeros where a mask allows nothing (Keras 3.10 on), or equal weights (before).
@@ -43,6 +46,7 @@ class Semantics:
     bidirectional_zero_output: bool = True
     masked_output: Literal["previous", "state"] = "previous"
     rescaling_keeps_mask: bool = True
+    convolutional_zero_output: bool = True
     softmax_zeroes_masked_rows: bool = True
 
 

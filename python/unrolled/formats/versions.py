@@ -89,6 +89,7 @@ class Writer:
             else "previous",
             rescaling_keeps_mask=False,
             softmax_zeroes_masked_rows=False,
+            convolutional_zero_output=False,
         )
 
 

@@ -16,7 +16,7 @@ from unrolled.spec import VariableLike, WeightedObject
 Array = NDArray[Any]
 
 # Layers whose kernels Theano applied flipped (true convolution): keras 2.3 engine/saving.py, conv_layers.
-_FLIPPED = frozenset({"Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTM2DCell"})
+_FLIPPED = frozenset({"Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTMCell"})
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def convert_owner(
             converted = convert_cudnn(arrays, gates=4 if owner.class_name == "LSTMCell" else 3)
             return [(variable, array) for (variable, _), array in zip(values, converted, strict=True)]
     if theano and owner.class_name in _FLIPPED:
-        flipped = 2 if owner.class_name == "ConvLSTM2DCell" else 1
+        flipped = 2 if owner.class_name == "ConvLSTMCell" else 1
         return [
             (variable, _flip(array) if number < flipped else array)
             for number, (variable, array) in enumerate(values)
@@ -203,7 +203,7 @@ def _keras_1_counts(owner: WeightedObject, trainable: bool, separate_gates: bool
     own = owner.own_variables
     first = sum(1 for variable in own if variable.trainable)
     if separate_gates and len(own) == 3:
-        first = {"LSTMCell": 12, "ConvLSTM2DCell": 12, "GRUCell": 9}.get(owner.class_name, first)
+        first = {"LSTMCell": 12, "ConvLSTMCell": 12, "GRUCell": 9}.get(owner.class_name, first)
     second = max(len(own) - sum(1 for variable in own if variable.trainable), 0)
     return (first, second) if trainable else (0, first + second)
 

@@ -8,6 +8,7 @@ from unrolled.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softm
 from unrolled.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from unrolled.layers.base import KerasTensor, Layer
 from unrolled.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from unrolled.layers.conv_recurrent import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from unrolled.layers.convolution import (
     Conv1D,
     Conv1DTranspose,
@@ -114,6 +115,9 @@ __all__ = [
     "Conv2D",
     "Conv2DTranspose",
     "Conv3D",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Convolution1D",
     "Convolution2D",
     "Convolution3D",

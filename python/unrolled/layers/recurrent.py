@@ -80,20 +80,35 @@ class Recurrent(Layer):
     # ------------------------------------------------------------------ shapes
 
     @property
-    def state_sizes(self) -> list[int]:
-        """Sizes of all states, in Keras's order: per cell h, then c for LSTM."""
-        return [cell.units for cell in self.cells for _ in range(cell.state_count)]
+    def state_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of all states without the batch, in Keras's order: per cell h, then c for LSTM."""
+        return [(cell.units,) for cell in self.cells for _ in range(cell.state_count)]
+
+    @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """The shape of the output of one timestep, without the batch."""
+        return (self.cells[-1].units,)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the output has."""
+        return self.cells[-1].units
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the layer is one cell that the kernels run."""
+        return len(self.cells) == 1 and self.cells[0].is_fused
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = input_shape if not isinstance(input_shape[0], list | tuple) else input_shape[0]
         batch, timesteps = (shape[1], shape[0]) if self.time_major else (shape[0], shape[1])
-        units = self.cells[-1].units
-        output: tuple[int | None, ...] = (batch, units)
+        sizes = self.output_sizes
+        output: tuple[int | None, ...] = (batch, *sizes)
         if self.return_sequences:
-            output = (timesteps, batch, units) if self.time_major else (batch, timesteps, units)
+            output = (timesteps, batch, *sizes) if self.time_major else (batch, timesteps, *sizes)
         if not self.return_state:
             return output
-        return [output, *((batch, size) for size in self.state_sizes)]
+        return [output, *((batch, *shape) for shape in self.state_shapes)]
 
     def ensure_built(self, input_shape: Any) -> None:
         if isinstance(input_shape, list):
@@ -107,12 +122,7 @@ class Recurrent(Layer):
 
     def check_input_shape(self, input_shape: Any) -> None:
         super().check_input_shape(input_shape)
-        kernel = self.cells[0].kernel
-        if kernel is not None and input_shape[-1] is not None and input_shape[-1] != kernel.shape[0]:
-            raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): expected {kernel.shape[0]} features "
-                f"on the last axis, got shape {tuple(input_shape)}"
-            )
+        self.check_features(input_shape)
         if self.stateful and self.declared_input_shape is not None:
             declared, got = self.declared_input_shape[0], input_shape[0]
             if declared is not None and got is not None and declared != got:
@@ -120,12 +130,21 @@ class Recurrent(Layer):
                     f"layer {self.name!r} ({self.class_name}) is stateful with batch size {declared}, got {got}"
                 )
 
+    def check_features(self, input_shape: Any) -> None:
+        """Raise ``ValueError`` unless ``input_shape`` fits the weights, where there are any."""
+        kernel = self.cells[0].kernel
+        if kernel is not None and input_shape[-1] is not None and input_shape[-1] != kernel.shape[0]:
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): expected {kernel.shape[0]} features "
+                f"on the last axis, got shape {tuple(input_shape)}"
+            )
+
     # ------------------------------------------------------------------ states
 
     def states_for(self, batch: int) -> list[NDArray[np.float32]]:
         """The stored states for a batch of this size, zeros at first."""
         if self.states is None:
-            self.states = [np.zeros((batch, size), np.float32) for size in self.state_sizes]
+            self.states = [np.zeros((batch, *shape), np.float32) for shape in self.state_shapes]
         if self.states[0].shape[0] != batch:
             raise ValueError(
                 f"layer {self.name!r} ({self.class_name}) is stateful and holds the states of "
@@ -143,7 +162,7 @@ class Recurrent(Layer):
         Parameters
         ----------
         states : sequence of array_like, optional
-            One array ``(batch, units)`` per state, in the order of ``return_state``.
+            One array ``(batch, ...)`` per state, in the order of ``return_state``.
 
         Raises
         ------
@@ -158,13 +177,14 @@ class Recurrent(Layer):
             self.states = None
             return
         arrays = [np.array(state, dtype=np.float32) for state in states]
-        sizes = self.state_sizes
-        if len(arrays) != len(sizes) or any(
-            array.shape != (arrays[0].shape[0], size) for array, size in zip(arrays, sizes, strict=False)
+        shapes = self.state_shapes
+        if len(arrays) != len(shapes) or any(
+            array.shape != (*arrays[0].shape[:1], *shape)
+            for array, shape in zip(arrays, shapes, strict=False)
         ):
             raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): expected {len(sizes)} states of shapes "
-                f"{[('batch', size) for size in sizes]}, got {[array.shape for array in arrays]}"
+                f"layer {self.name!r} ({self.class_name}): expected {len(shapes)} states of shapes "
+                f"{[('batch', *shape) for shape in shapes]}, got {[array.shape for array in arrays]}"
             )
         self.states = arrays
 
@@ -211,14 +231,14 @@ class Recurrent(Layer):
 
     def initial_states(self, plan: Lowering, given: list[Flow]) -> list[int]:
         """Ids of the states to start from: those given, those stored, or none (zeros)."""
-        sizes = self.state_sizes
+        shapes = self.state_shapes
         if given:
-            if len(given) != len(sizes):
+            if len(given) != len(shapes):
                 raise ValueError(
-                    f"layer {self.name!r} ({self.class_name}): expected {len(sizes)} initial states, got {len(given)}"
+                    f"layer {self.name!r} ({self.class_name}): expected {len(shapes)} initial states, got {len(given)}"
                 )
             return [plan.as_float(state).value for state in given]
-        return plan.stored_states(self, sizes) if self.stateful else []
+        return plan.stored_states(self, shapes) if self.stateful else []
 
     def to_batch_major(self, plan: Lowering, x: Flow) -> Flow:
         """``x`` as ``(batch, timesteps, features)``, its mask ``(batch, timesteps)``."""
@@ -240,7 +260,7 @@ class Recurrent(Layer):
             obstacle = "gets a mask that is not that of the stream"
         self.refuse_stream(obstacle, flows)
         x = plan.as_float(x)
-        states = [plan.carry(self.name, (size,)) for size in self.state_sizes]
+        states = [plan.carry(self.name, shape) for shape in self.state_shapes]
         output, final = self.lower_sweep(plan, x, [state.value for state in states], continues=True)
         for state, value in zip(states, final, strict=True):
             state.next = value

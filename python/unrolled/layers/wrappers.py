@@ -41,7 +41,8 @@ class Bidirectional(Layer):
     (4, 10, 16)
     """
 
-    input_ranks: ClassVar = (3,)
+    # The layers inside check theirs.
+    min_rank: ClassVar = 3
     stream_obstacle: ClassVar = "reads the sequence from its end too"
 
     def __init__(
@@ -75,16 +76,13 @@ class Bidirectional(Layer):
                     "backward_layer", backward_layer.name, "its go_backwards must differ from that of layer"
                 )
         self.backward_layer = backward_layer
-        if merge_mode in ("sum", "mul", "ave") and self._units(0) != self._units(1):
+        if merge_mode in ("sum", "mul", "ave") and len({child.channels for child in self.children}) > 1:
             raise ConfigError("merge_mode", merge_mode, "both directions must have the same units")
 
     @staticmethod
     def _check_child(key: str, layer: Any) -> None:
         if not isinstance(layer, Recurrent):
-            raise ConfigError(key, layer, "expected a recurrent layer (SimpleRNN, LSTM, GRU, RNN)")
-
-    def _units(self, index: int) -> int:
-        return self.children[index].cells[-1].units
+            raise ConfigError(key, layer, "expected a recurrent layer (SimpleRNN, LSTM, GRU, RNN, ConvLSTM)")
 
     @property
     def children(self) -> tuple[Recurrent, Recurrent]:
@@ -174,10 +172,7 @@ class Bidirectional(Layer):
     def _runs_as_one_sweep(self, x: Flow) -> bool:
         """Whether both directions are one cell each without the options that need operations of their own."""
         return not any(
-            len(child.cells) > 1
-            or not child.cells[0].is_fused
-            or child.time_major
-            or (child.unroll and x.mask is not None)
+            not child.is_fused or child.time_major or (child.unroll and x.mask is not None)
             for child in self.children
         )
 
@@ -205,7 +200,7 @@ class Bidirectional(Layer):
             concatenate=concat,
         )
         outputs, states = (results[:1], results[1:]) if concat else (results[:2], results[2:])
-        forward_count = len(self.forward_layer.state_sizes)
+        forward_count = len(self.forward_layer.state_shapes)
         final = [states[:forward_count], states[forward_count:]]
         return outputs if concat else self._merge(plan, outputs), final
 
@@ -233,7 +228,7 @@ class Bidirectional(Layer):
         if self.merge_mode is None:
             return [forward, backward]
         if self.merge_mode == "concat":
-            axis = 2 if self.return_sequences else 1
+            axis = len(self.forward_layer.output_sizes) + self.return_sequences
             return [plan.ops.concatenate([forward, backward], axis=axis)]
         if self.merge_mode == "mul":
             return [plan.ops.binary("multiply", forward, backward)]
