@@ -183,7 +183,8 @@ class Model(Layer):
         >>> model.predict(np.zeros((5, 2, 10))).shape
         (5, 3)
         """
-        self.check_built()
+        if not self.built:  # as Keras does with a model that has not seen its input's shape
+            self.ensure_built(np.shape(x))
         arrays = self._check_inputs(x)
         if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}")
