@@ -9,6 +9,7 @@ import numpy as np
 
 import unrolled
 from unrolled import Input, Model, Sequential, layers
+from unrolled.layers import operations as ops
 from unrolled.models.base import walk_layers
 
 FEATURES = 5
@@ -49,6 +50,27 @@ def nested():
     inner = Sequential([Input((None, FEATURES)), layers.LSTM(4, return_sequences=True), layers.Dense(3)])
     x = Input((None, FEATURES))
     return Model(x, layers.LSTM(2)(layers.Concatenate()([inner(x), inner(x)])))
+
+
+def graph_operations():
+    """As ``x * 2`` and ``keras.ops`` leave them: a mask made of them, elements of features picked."""
+    x = Input((None, FEATURES))
+    scaled = ops.AddOperation()(ops.MultiplyOperation()(x, 2.0), np.arange(FEATURES, dtype=np.float32))
+    largest = ops.MaxOperation(axis=-1, keepdims=True)(ops.AbsOperation()(x))
+    picked = ops.GetItemOperation()(scaled, (slice(None), slice(None), slice(0, 3)))
+    joined = ops.ConcatenateOperation(axis=-1)([picked, largest, ops.SoftmaxOperation()(x)])
+    stacked = ops.StackOperation(axis=-1)([joined, ops.FlipOperation(axis=2)(joined)])
+    turned = ops.SwapaxesOperation(2, 3)(ops.TransposeOperation(axes=[0, 1, 3, 2])(stacked))
+    mean = ops.SqueezeOperation(axis=2)(ops.ExpandDimsOperation(axis=2)(ops.MeanOperation(axis=3)(turned)))
+    mask = ops.AnyOperation(axis=-1)(ops.NotEqualOperation()(x, 0.0))
+    kept = ops.WhereOperation()(ops.GreaterOperation()(mean, 0.0), mean, ops.NegativeOperation()(mean))
+    return Model(x, layers.LSTM(3)(ops.RepeatOperation(2, axis=-1)(kept), mask=mask))
+
+
+def ids_to_numbers():
+    x = Input((None, 2), dtype="int32")
+    y = layers.CategoryEncoding(11, output_mode="count")(layers.IntegerLookup(vocabulary=[3, 5, 8])(x))
+    return Model(x, layers.GRU(3)(y))
 
 
 def decoder_after_the_end():
@@ -133,6 +155,8 @@ MODELS: dict[str, Callable[[], Model]] = {
     "branches": branches,
     "shared_layer": shared_layer,
     "nested": nested,
+    "graph_operations": graph_operations,
+    "ids_to_numbers": ids_to_numbers,
     "decoder_after_the_end": decoder_after_the_end,
 }
 
@@ -153,8 +177,8 @@ def sequences(model: Model, batch: int, timesteps: int, seed: int = 0) -> np.nda
     """Sequences for a model of one input; some timesteps are zeros, which masks leave out."""
     rng = np.random.default_rng([seed, batch, timesteps])
     (tensor,) = model.inputs
-    if tensor.ndim == 2:
-        return rng.integers(0, 11, (batch, timesteps)).astype(np.int32)
+    if tensor.ndim == 2 or tensor.dtype == "int32":
+        return rng.integers(0, 11, (batch, timesteps, *tensor.shape[2:])).astype(np.int32)
     x = rng.standard_normal((batch, timesteps, *tensor.shape[2:])).astype(np.float32)
     x[rng.random((batch, timesteps)) < 0.3] = 0
     return x

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from unrolled import Input, Model, Sequential, layers
+from unrolled.layers import operations as ops
 from unrolled.streaming import StreamError
 
 SHAPE = (8, 4)
@@ -106,6 +107,34 @@ REFUSED = {
         lambda: graph(lambda x: layers.Add(name="bad")([x, layers.Reshape((-1, 1, 4))(x)]), shape=(1, 4)),
         "different ranks",
     ),
+    "op_constant": (
+        lambda: graph(lambda x: ops.AddOperation(name="bad")(x, np.ones((8, 1), np.float32))),
+        "constant for every timestep",
+    ),
+    "op_axis": (lambda: graph(lambda x: ops.MeanOperation(axis=1, name="bad")(x)), "along the time axis"),
+    "op_softmax": (lambda: graph(lambda x: ops.SoftmaxOperation(axis=1, name="bad")(x)), "time axis"),
+    "op_get_item": (
+        lambda: graph(lambda x: ops.GetItemOperation(name="bad")(x, (slice(None), -1))),
+        "some of the timesteps",
+    ),
+    "op_flip": (lambda: graph(lambda x: ops.FlipOperation(axis=1, name="bad")(x)), "along the time axis"),
+    "op_transpose": (
+        lambda: graph(lambda x: ops.TransposeOperation(axes=[0, 2, 1], name="bad")(x)),
+        "moves the time axis",
+    ),
+    "op_matmul": (
+        lambda: graph(lambda x: ops.MatmulOperation(name="bad")(x, x), shape=(4, 4)),
+        "every other",
+    ),
+    "op_reshape": (lambda: graph(lambda x: ops.ReshapeOperation((-1, 32), name="bad")(x)), "not known"),
+    "op_mixed": (
+        lambda: graph(lambda x: ops.AddOperation(name="bad")(x, layers.GlobalMaxPooling1D(keepdims=True)(x))),
+        "not one for each of them",
+    ),
+    "encoding": (
+        lambda: chain(layers.IntegerLookup(vocabulary=[1, 2], output_mode="count", name="bad"), shape=(4,)),
+        "all timesteps together",
+    ),
     "no_time": (lambda: chain(layers.Dense(3, name="bad"), shape=(4,)), "no time axis"),
     "stateful_decoder": (
         lambda: chain(layers.GRU(2), layers.RepeatVector(3), layers.GRU(2, stateful=True, name="bad")),
@@ -146,11 +175,12 @@ def test_every_layer_says_what_a_stream_may_do():
     default = layers.Layer.stream_obstacle
     undecided = [
         cls.__name__
-        for cls in vars(layers).values()
+        for cls in [*vars(layers).values(), *vars(ops).values()]
         if isinstance(cls, type)
         and issubclass(cls, layers.Layer)
         and cls is not layers.Layer
         and cls.stream_obstacle == default
+        and not issubclass(cls, ops.Operation)
         and cls.find_stream_obstacle is layers.Layer.find_stream_obstacle
         and cls.lower_stream is layers.Layer.lower_stream
         and not cls.__name__.endswith(("Cell", "Cells"))

@@ -447,7 +447,8 @@ class Layer:
         """Raise ``StreamError`` where there is an obstacle, or where ``flows`` have no time axis."""
         if not self.takes_id_sequences:
             for flow in flows:
-                if flow.is_sequence and len(flow.shape) < 3:
+                # A mask is (batch, timesteps).
+                if flow.is_sequence and len(flow.shape) < 3 and flow.dtype != "bool":
                     obstacle = f"gets (batch, {flow.shape[1]}), which has no time axis"
         if obstacle is not None:
             raise StreamError(f"layer {self.name!r} ({self.class_name}) {obstacle}")

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled import activations
-from unrolled.errors import ConfigError
+from unrolled import activations, tree
+from unrolled.errors import ConfigError, StreamError
 from unrolled.layers.base import KerasTensor, Layer, automatic_name, flag, number, positive_int
 from unrolled.layers.core import tensor_dtype
 from unrolled.layers.registry import register_operation
@@ -75,7 +76,23 @@ class Operation(Layer):
         return ValueError(f"operation {self.name!r} ({self.class_name}): {what}")
 
     def lower_call(self, plan: Lowering, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        flows = [leaf for leaf in tree.leaves([args, kwargs]) if isinstance(leaf, Flow)]
+        if plan.is_streaming and any(flow.is_sequence for flow in flows):
+            return self.lower_stream(plan, flows, *args, **kwargs)
         return self.lower(plan, *args, **kwargs)
+
+    def lower_stream(self, plan: Lowering, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> Flow:
+        obstacle = self.find_call_obstacle(flows, *args, **kwargs)
+        if obstacle is None and not all(flow.is_sequence for flow in flows):
+            obstacle = "combines the timesteps of the stream with a value that is not one for each of them"
+        if obstacle is not None:
+            raise StreamError(f"operation {self.name!r} ({self.class_name}) {obstacle}")
+        result: Flow = self.lower(plan, *args, **kwargs)
+        return replace(result, is_sequence=True)
+
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        """Why the timesteps of ``flows`` cannot go through this call one by one; None where they can."""
+        return self.stream_obstacle
 
     def result(self, value: int, *args: Any, **kwargs: Any) -> Flow:
         """``value`` with the shape and dtype of ``describe``."""
@@ -96,6 +113,23 @@ class Operation(Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}
+
+
+def elementwise_obstacle(flows: Sequence[Flow], values: Sequence[Any]) -> str | None:
+    """Why a stream cannot go through an operation on single elements, ``values`` broadcast."""
+    rank = len(flows[0].shape)
+    if any(len(flow.shape) != rank for flow in flows):
+        return "broadcasts tensors of different ranks, which takes their time axes apart"
+    constants = [np.shape(value) for value in values if not is_tensor(value)]
+    if any(len(shape) >= rank - 1 and shape[len(shape) - rank + 1] != 1 for shape in constants):
+        return "has a constant for every timestep"
+    return None
+
+
+def axis_obstacle(flow: Flow, axes: Sequence[int], *, added: int = 0) -> str | None:
+    """Why a stream cannot go through an operation along ``axes``: one is the time axis."""
+    rank = len(flow.shape) + added
+    return "works along the time axis" if any(axis % rank == 1 for axis in axes) else None
 
 
 def is_tensor(value: Any) -> bool:
@@ -167,6 +201,9 @@ class Binary(Operation):
         common = common_dtype([x1, x2])
         return "int32" if common == "bool" else common
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return elementwise_obstacle(flows, args)
+
     def describe(self, x1: Any, x2: Any) -> Described:
         shape = broadcast(self, [shape_of(x1), shape_of(x2)])
         return shape, self.gives or self.computed_dtype(x1, x2)
@@ -209,6 +246,10 @@ LogicalOrOperation = _binary("LogicalOr", "or", gives="bool", computes="bool")
 class MatmulOperation(Operation):
     """``keras.ops.matmul`` of two tensors of rank 3 or more with the same leading axes."""
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        by_timestep = len(flows) == 1 and len(flows[0].shape) > 2
+        return None if by_timestep else "compares every timestep with every other"
+
     def describe(self, x1: Any, x2: Any) -> Described:
         a, b = shape_of(x1), shape_of(x2)
         if len(a) < 2 or len(b) < 2 or (None not in (a[-1], b[-2]) and a[-1] != b[-2]):
@@ -233,6 +274,9 @@ class MatmulOperation(Operation):
 class WhereOperation(Operation):
     """``keras.ops.where(condition, x1, x2)``."""
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return elementwise_obstacle(flows, args)
+
     def describe(self, condition: Any, x1: Any, x2: Any) -> Described:
         shape = broadcast(self, [shape_of(condition), shape_of(x1), shape_of(x2)])
         return shape, common_dtype([x1, x2])
@@ -253,6 +297,9 @@ class Unary(Operation):
 
     # The dtype of the computation and the result; None: the argument's.
     computes: ClassVar[str | None] = "float32"
+
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return elementwise_obstacle(flows, args)
 
     def describe(self, x: Any) -> Described:
         return shape_of(x), self.computes or dtype_of(x)
@@ -454,6 +501,9 @@ class AxisActivation(ActivationOperation):
         self.axis = positive_int("axis", axis, minimum=-8, maximum=7)
         self.activation = activations.Activation(self.function, axis=self.axis)
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return axis_obstacle(flows[0], [self.axis])
+
     def describe(self, x: Any) -> Described:
         self.axis_of(self.axis, len(shape_of(x)))
         return activations.output_shape(shape_of(x), self.activation), "float32"
@@ -585,6 +635,9 @@ class Typed(Operation):
         self._given_dtype = None if dtype is None else str(getattr(dtype, "name", dtype))
         self._target = None if dtype is None else tensor_dtype("dtype", dtype)
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return elementwise_obstacle(flows, args)
+
     def describe(self, x: Any, dtype: Any = None) -> Described:
         target = self._target if dtype is None else tensor_dtype("dtype", dtype)
         return shape_of(x), target or dtype_of(x)
@@ -653,6 +706,9 @@ class Reduction(Operation):
         if self.computes is not None:
             return self.computes
         return "float32" if dtype_of(x) == "float32" else "int32"
+
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return axis_obstacle(flows[0], self._axes(flows[0]))
 
     def describe(self, x: Any) -> Described:
         axes, shape = self._axes(x), shape_of(x)
@@ -768,6 +824,9 @@ class ExpandDimsOperation(Operation):
             raise ConfigError("axis", axis, "one axis is supported")
         self.axis = positive_int("axis", items[0], minimum=-8, maximum=7)
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return axis_obstacle(flows[0], [self.axis], added=1)
+
     def describe(self, x: Any) -> Described:
         shape = shape_of(x)
         axis = self.axis_of(self.axis, len(shape) + 1)
@@ -797,6 +856,9 @@ class SqueezeOperation(Operation):
         if any(shape[axis] not in (1, None) for axis in axes):
             raise self.fail(f"axes {self.axis} of shape {shape} do not all have size 1")
         return axes
+
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return axis_obstacle(flows[0], self.axis or [1])
 
     def describe(self, x: Any) -> Described:
         axes = self._axes(x)
@@ -834,6 +896,9 @@ class Joining(Operation):
 class ConcatenateOperation(Joining):
     """``keras.ops.concatenate``."""
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return axis_obstacle(flows[0], [self.axis])
+
     def describe(self, xs: Any) -> Described:
         self.check(xs)
         shapes = [shape_of(x) for x in xs]
@@ -861,6 +926,9 @@ class ConcatenateOperation(Joining):
 @register_operation
 class StackOperation(Joining):
     """``keras.ops.stack``."""
+
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return axis_obstacle(flows[0], [self.axis], added=1)
 
     def describe(self, x: Any) -> Described:
         self.check(x)
@@ -937,6 +1005,10 @@ class TransposeOperation(Operation):
             raise self.fail(f"axes {self.axes} are not those of a tensor of rank {rank}")
         return axes
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        keeps_time = self._permutation(len(flows[0].shape))[1:2] == [1]
+        return None if keeps_time else "moves the time axis"
+
     def describe(self, x: Any) -> Described:
         shape = shape_of(x)
         return tuple(shape[axis] for axis in self._permutation(len(shape))), dtype_of(x)
@@ -962,6 +1034,10 @@ class SwapaxesOperation(Operation):
         swapped = {first: second, second: first}
         return [swapped.get(axis, axis) for axis in range(rank)]
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        keeps_time = self._permutation(len(flows[0].shape))[1:2] == [1]
+        return None if keeps_time else "moves the time axis"
+
     def describe(self, x: Any) -> Described:
         shape = shape_of(x)
         return tuple(shape[axis] for axis in self._permutation(len(shape))), dtype_of(x)
@@ -983,6 +1059,9 @@ class FlipOperation(Operation):
         self.axis = [positive_int("axis", item, minimum=-8, maximum=7) for item in items]
         if not self.axis or 0 in self.axis:
             raise ConfigError("axis", axis, "expected axes other than the batch axis")
+
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return axis_obstacle(flows[0], self.axis)
 
     def describe(self, x: Any) -> Described:
         return shape_of(x), dtype_of(x)
@@ -1044,6 +1123,9 @@ class RepeatOperation(Operation):
             raise ConfigError("axis", axis, "the batch cannot be flattened; name an axis")
         self.axis = positive_int("axis", axis, minimum=-8, maximum=7)
 
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return axis_obstacle(flows[0], [self.axis])
+
     def describe(self, x: Any) -> Described:
         shape = shape_of(x)
         axis = self.axis_of(self.axis, len(shape))
@@ -1083,6 +1165,10 @@ class GetItemOperation(Operation):
         if filled[0] != slice(None):
             raise self.fail(f"index {key!r} does not keep the batch axis")
         return filled
+
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        keeps_time = self._steps(*args, **kwargs)[1:2] == [slice(None)]
+        return None if keeps_time else "takes some of the timesteps"
 
     def describe(self, x: Any, key: Any) -> Described:
         result: list[int | None] = []

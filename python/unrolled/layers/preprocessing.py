@@ -288,6 +288,8 @@ class CategoryEncoding(Layer):
         if flag("sparse", sparse):
             raise ConfigError("sparse", sparse, "sparse tensors are not supported")
 
+    stream_obstacle: ClassVar = None
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         return encoded_shape(self, input_shape, self.output_mode, self.num_tokens)
 
@@ -394,6 +396,12 @@ class IntegerLookup(Layer):
             raise ConfigError("vocabulary", vocabulary, "a token stands twice")
         self.vocabulary = tokens
         self._first = len(special)
+
+    takes_id_sequences: ClassVar = True
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        counts_all = self.output_mode != "int" and len(x.shape) < 3
+        return "encodes all timesteps together" if counts_all else None
 
     @property
     def depth(self) -> int:
