@@ -285,7 +285,6 @@ def layers(draw, keras, flow, *, last, inside=False):
     return draw(elementwise(keras, flow))
 
 
-MASK_MAKERS = ("Masking", "Embedding")
 ANY_LENGTH = {
     "SimpleRNN", "LSTM", "GRU", "Bidirectional", "Dense", "Embedding", "Masking", "Dropout", "Activation",
     "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "ReLU", "LeakyReLU", "ELU", "Rescaling",
@@ -312,8 +311,6 @@ def models(draw, keras):
     inner = final.get("layer", final)
     several = inner.get("return_state") or (final["class"] == "Bidirectional" and final["merge_mode"] is None)
     recipe["kind"] = "functional" if several else draw(st.sampled_from(("sequential", "functional")))
-    if keras == "keras" and recipe["kind"] == "functional" and recipe["layers"][0]["class"] in MASK_MAKERS:
-        recipe["layers"] = without_mask(recipe["layers"])
     batch = draw(st.integers(1, 7))
     calls = 1
     recurrents = [layer for layer in recipe["layers"] if "units" in layer and layer["class"] != "Dense"]
@@ -334,14 +331,6 @@ def models(draw, keras):
         "format": draw(st.sampled_from(("keras", "h5"))),
         "seed": draw(st.integers(0, 2**31)),
     }
-
-
-def without_mask(chain):
-    """The chain without what makes a mask: Keras 3 stores masks of functional models as operations, issue 4."""
-    first, *rest = chain
-    if first["class"] == "Masking":
-        return rest or [{"class": "Dropout", "rate": 0.5}]
-    return [{key: value for key, value in first.items() if key != "mask_zero"}, *rest]
 
 
 def final_is_ids(recipe):
