@@ -57,8 +57,9 @@ def randomize_weights(model, rng):
         values = [_random_weight(variable, rng) for variable in layer.weights]
         if values:
             layer.set_weights(values)
-        if hasattr(layer, "finalize_state"):
-            layer.finalize_state()
+        inner = getattr(layer, "layer", layer)
+        if hasattr(inner, "finalize_state"):  # Normalization computes with copies of its weights
+            inner.finalize_state()
 
 
 def _random_weight(variable, rng):
