@@ -22,8 +22,7 @@ FOLDER = Path(
 MODEL_SUFFIXES = (".h5", ".keras", ".hdf5")
 
 # Strict: a file that starts to pass fails the test, so that its row goes away with the work that made it pass.
-NEEDS_ISSUE_4: dict[str, str] = {
-}
+NEEDS_ISSUE_4: dict[str, str] = {}
 # Files whose Keras computed in 16 bits; unrolled computes in float32.
 SIXTEEN_BITS = ("_mixed",)
 

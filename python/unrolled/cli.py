@@ -20,7 +20,7 @@ from unrolled.errors import ModelFileError, UnsupportedModelError, printable
 
 if TYPE_CHECKING:
     from unrolled.inspection import Report
-    from unrolled.layers.base import KerasTensor
+    from unrolled.layers.symbolic import KerasTensor
     from unrolled.models import Model
 
 OK, BAD_MODEL, BAD_USAGE = 0, 1, 2

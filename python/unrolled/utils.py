@@ -48,6 +48,6 @@ def draw_seed() -> int:
 
 def clear_session() -> None:
     """Start the automatic names of layers again: the next LSTM is "lstm"."""
-    from unrolled.layers.base import reset_names
+    from unrolled.layers.naming import reset_names
 
     reset_names()

@@ -163,7 +163,7 @@ MODELS: dict[str, Callable[[], Model]] = {
 
 def make(name: str) -> Model:
     """The model of this name, every weight drawn anew: biases and statistics too."""
-    unrolled.layers.base.reset_names()
+    unrolled.layers.naming.reset_names()
     model = MODELS[name]()
     rng = np.random.default_rng(list(name.encode()))
     for layer in walk_layers(model):

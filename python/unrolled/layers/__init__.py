@@ -6,7 +6,7 @@ from __future__ import annotations
 from unrolled.layers import operations
 from unrolled.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from unrolled.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
-from unrolled.layers.base import KerasTensor, Layer
+from unrolled.layers.base import Layer
 from unrolled.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from unrolled.layers.conv_recurrent import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from unrolled.layers.convolution import (
@@ -86,6 +86,7 @@ from unrolled.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from unrolled.layers.symbolic import KerasTensor
 from unrolled.layers.wrappers import Bidirectional, TimeDistributed
 
 __all__ = [

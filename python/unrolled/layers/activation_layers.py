@@ -9,7 +9,8 @@ import numpy as np
 
 from unrolled import activations, initializers
 from unrolled.errors import ConfigError
-from unrolled.layers.base import TRAINING_ONLY, Layer, int_list, not_negative, number
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import TRAINING_ONLY, int_list, not_negative, number
 from unrolled.layers.registry import register, serialize_layer
 from unrolled.lowering import Flow, Lowering
 

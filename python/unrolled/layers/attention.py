@@ -12,10 +12,12 @@ import numpy as np
 from unrolled import _core, activations, initializers, tree
 from unrolled.errors import ConfigError
 from unrolled.layers.activation_layers import masked_scores
-from unrolled.layers.base import TRAINING_ONLY, KerasTensor, Layer, choice, flag, not_negative, positive_int
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import TRAINING_ONLY, choice, flag, not_negative, positive_int
 from unrolled.layers.einsum import EinsumDense
 from unrolled.layers.merging import Merging
 from unrolled.layers.registry import register
+from unrolled.layers.symbolic import KerasTensor
 from unrolled.lowering import Flow, Lowering
 
 

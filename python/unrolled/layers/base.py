@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,100 +14,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
-from unrolled.errors import ConfigError as ConfigError  # layers take it from here
 from unrolled.errors import StreamError
+from unrolled.layers.calls import (
+    as_input,
+    as_mask,
+    attach_masks,
+    describe_leaf,
+    is_array,
+    nested_numbers_to_array,
+    shape_of,
+    sorted_dicts,
+)
+from unrolled.layers.config_values import (
+    INPUT_SHAPE_KEYS,
+    TRAINING_ONLY,
+    dtype_policy,
+    is_shape,
+    pop_input_shape,
+)
+from unrolled.layers.naming import automatic_name
+from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.lowering import Flow, Lowering, Shape
 from unrolled.semantics import KERAS_3, Semantics
 from unrolled.variable import PlanCache, Variable
-
-# Config keys that occur on layers of several families and cannot change what a trained layer computes.
-TRAINING_ONLY: dict[str, str] = {
-    "activity_regularizer": "adds to the training loss only",
-    "kernel_regularizer": "adds to the training loss only",
-    "recurrent_regularizer": "adds to the training loss only",
-    "bias_regularizer": "adds to the training loss only",
-    "kernel_constraint": "applied after a training step only",
-    "recurrent_constraint": "applied after a training step only",
-    "bias_constraint": "applied after a training step only",
-    "autocast": "inputs are always cast to the compute dtype",
-}
-
-# Accepted dtype policies; everything is computed in float32 (docs: dtype policies).
-DTYPE_POLICIES = ("float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
-
-
-def snake_case(class_name: str) -> str:
-    """Keras's automatic name of a class: ``SimpleRNN`` to ``simple_rnn`` (keras 3.15 utils/naming.py)."""
-    name = re.sub(r"\W+", "", class_name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-_name_counters: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
-
-
-def automatic_name(class_name: str) -> str:
-    """The next free name of a class, as Keras counts: ``lstm``, ``lstm_1``, ..."""
-    prefix = snake_case(class_name)
-    number = next(_name_counters[prefix])
-    return prefix if number == 0 else f"{prefix}_{number}"
-
-
-def reset_names() -> None:
-    """Start the automatic names again, as ``keras.backend.clear_session`` does."""
-    _name_counters.clear()
-
-
-class Node:
-    """One symbolic call of a layer: what went in, what came out."""
-
-    def __init__(self, layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.layer = layer
-        self.args = args
-        self.kwargs = kwargs
-        self.outputs: Any = None
-
-    @property
-    def parents(self) -> list[KerasTensor]:
-        """The tensors that the call takes, in order."""
-        return [leaf for leaf in tree.leaves([self.args, self.kwargs]) if isinstance(leaf, KerasTensor)]
-
-
-class KerasTensor:
-    """A symbolic tensor: what ``Input`` returns and layers called on it give.
-
-    Parameters
-    ----------
-    shape : tuple
-        ``(batch, ...)``, ``None`` where unknown.
-    dtype : str
-        "float32", "int32" or "bool".
-    """
-
-    def __init__(
-        self,
-        shape: Shape,
-        dtype: str = "float32",
-        *,
-        node: Node | None = None,
-        index: int = 0,
-        name: str = "",
-    ) -> None:
-        self.shape = tuple(shape)
-        self.dtype = dtype
-        self.node = node
-        self.index = index
-        self.name = name
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __repr__(self) -> str:
-        return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
-
-    def __array__(self, *_: Any, **__: Any) -> NDArray[Any]:
-        raise TypeError("a symbolic tensor has no values: build a Model from it and call predict")
 
 
 class Layer:
@@ -161,7 +88,7 @@ class Layer:
         # What a Sequential model gave this layer's output; symbolic calls have it in their nodes.
         self.output_shape_in_chain: Any = None
         self._plans = PlanCache()
-        self.declared_input_shape = _pop_input_shape(kwargs)
+        self.declared_input_shape = pop_input_shape(kwargs)
         ignored = self.ignored_keys()
         self._unused_config = {key: kwargs.pop(key) for key in list(kwargs) if key in ignored}
         if kwargs:
@@ -410,8 +337,8 @@ class Layer:
         first, *rest = args if args else (kwargs.pop("inputs", None),)
         flows = [leaf for leaf in tree.leaves([first, rest, kwargs, mask]) if isinstance(leaf, Flow)]
         if mask is not None:
-            masks = tree.map_leaves(partial(_as_mask, plan), mask)
-            first = _attach_masks(first, masks)
+            masks = tree.map_leaves(partial(as_mask, plan), mask)
+            first = attach_masks(first, masks)
         if plan.is_streaming and any(flow.is_sequence for flow in flows):
             plan.begin_call()
             return self.lower_stream(plan, flows, first, *rest, **kwargs)
@@ -472,8 +399,8 @@ class Layer:
         """
         if not args and "inputs" in kwargs:
             args = (kwargs.pop("inputs"),)
-        args = tuple(_nested_numbers_to_array(value) for value in args)
-        kwargs = {key: _nested_numbers_to_array(value) for key, value in kwargs.items()}
+        args = tuple(nested_numbers_to_array(value) for value in args)
+        kwargs = {key: nested_numbers_to_array(value) for key, value in kwargs.items()}
         if any(isinstance(leaf, KerasTensor) for leaf in tree.leaves([args, kwargs])):
             return self._call_symbolically(args, kwargs)
         return self._call_on_arrays(args, kwargs)
@@ -497,7 +424,7 @@ class Layer:
 
     def input_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``build`` is given for a call: the shape(s) of its first argument."""
-        return tree.map_leaves(_shape_of, args[0])
+        return tree.map_leaves(shape_of, args[0])
 
     def ensure_built(self, input_shape: Any) -> None:
         """Build on first use, check the shape on later ones."""
@@ -523,9 +450,9 @@ class Layer:
     def _run_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool = False) -> Any:
         """Lower this one call, run it on its arrays; (outputs, masks) in their structures."""
         call = [args, kwargs]
-        arrays = [as_input(leaf) for leaf in tree.leaves(call) if _is_array(leaf)]
+        arrays = [as_input(leaf) for leaf in tree.leaves(call) if is_array(leaf)]
         flat = iter(arrays)
-        call = tree.map_leaves(lambda leaf: next(flat) if _is_array(leaf) else leaf, _sorted_dicts(call))
+        call = tree.map_leaves(lambda leaf: next(flat) if is_array(leaf) else leaf, sorted_dicts(call))
         if not arrays:
             raise ValueError(f"layer {self.name!r} ({self.class_name}): called without an array")
         args, kwargs = call
@@ -534,7 +461,7 @@ class Layer:
         key = (
             want_masks,
             timesteps is not None and tuple(timesteps),
-            repr(tree.map_leaves(_describe_leaf, call)),
+            repr(tree.map_leaves(describe_leaf, call)),
         )
         cached = self._plans.get(key)
         if cached is None:
@@ -552,7 +479,7 @@ class Layer:
         lowering = Lowering(self._plans)
 
         def flow(leaf: Any) -> Any:
-            if not _is_array(leaf):
+            if not is_array(leaf):
                 return leaf
             any_timesteps = leaf.ndim > 2 and not self.needs_timesteps
             shape: Shape = (None, None, *leaf.shape[2:]) if any_timesteps else (None, *leaf.shape[1:])
@@ -575,174 +502,3 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{self.class_name} name={self.name}, built={self.built}>"
-
-
-INPUT_SHAPE_KEYS = (
-    "batch_shape", "batch_input_shape", "input_shape", "input_dim", "input_length", "batch_size",
-)  # fmt: skip
-
-
-def _pop_input_shape(kwargs: dict[str, Any]) -> Shape | None:
-    """The input shape declared by Keras's keywords, ``(batch, ...)``, taken out of ``kwargs``."""
-    given = {key: kwargs.pop(key) for key in INPUT_SHAPE_KEYS if key in kwargs}
-    for key in ("batch_shape", "batch_input_shape"):
-        if given.get(key) is not None:
-            return checked_shape(key, given[key])
-    batch_size = given.get("batch_size")
-    shape = given.get("input_shape")
-    if shape is None and given.get("input_dim") is not None:
-        shape = (
-            (given.get("input_length"), given["input_dim"])
-            if "input_length" in given
-            else (given["input_dim"],)
-        )
-    if shape is None:
-        return None
-    return checked_shape("input_shape", (batch_size, *((shape,) if isinstance(shape, int) else shape)))
-
-
-def checked_shape(key: str, shape: Any) -> Shape:
-    """A tuple of positive ints and None, or a ``ConfigError``."""
-    if not isinstance(shape, list | tuple) or len(shape) > 8:
-        raise ConfigError(key, shape, "expected a list of at most 8 sizes")
-    for size in shape:
-        if size is not None and (
-            isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0
-        ):
-            raise ConfigError(key, shape, "every size must be a non-negative integer or None")
-    return tuple(None if size is None else int(size) for size in shape)
-
-
-def positive_int(key: str, value: Any, *, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
-    """``value`` as an int in range, or a ``ConfigError``."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not minimum <= value <= maximum:
-        raise ConfigError(key, value, f"expected an integer from {minimum} to {maximum}")
-    return int(value)
-
-
-def flag(key: str, value: Any) -> bool:
-    """``value`` as a bool, or a ``ConfigError``."""
-    if value is None:
-        return False
-    if not isinstance(value, bool | int | np.bool_) or value not in (0, 1):
-        raise ConfigError(key, value, "expected true or false")
-    return bool(value)
-
-
-def number(key: str, value: Any) -> float:
-    """``value`` as a finite float, or a ``ConfigError``."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise ConfigError(key, value, "expected a number")
-    if not np.isfinite(value):
-        raise ConfigError(key, value, "expected a finite number")
-    return float(value)
-
-
-def not_negative(key: str, value: Any) -> float:
-    """``value`` as a finite float from 0 on, or a ``ConfigError``."""
-    result = number(key, value)
-    if result < 0:
-        raise ConfigError(key, value, "expected a number from 0 on")
-    return result
-
-
-def int_list(key: str, value: Any, minimum: int, maximum: int) -> list[int]:
-    """``value`` as a list of different ints in range, or a ``ConfigError``."""
-    items = value if isinstance(value, list | tuple) else [value]
-    if len(items) > 8:
-        raise ConfigError(key, value, "expected at most 8 integers")
-    for item in items:
-        if isinstance(item, bool) or not isinstance(item, int | np.integer) or not minimum <= item <= maximum:
-            raise ConfigError(key, value, f"expected integers from {minimum} to {maximum}")
-    if len(set(items)) != len(items):
-        raise ConfigError(key, value, "expected different integers")
-    return [int(item) for item in items]
-
-
-def choice(key: str, value: Any, allowed: Sequence[str]) -> str:
-    """``value`` as one of ``allowed``, or a ``ConfigError``."""
-    if value not in allowed:
-        raise ConfigError(key, value, f"expected one of {', '.join(map(repr, allowed))}")
-    return str(value)
-
-
-def dtype_policy(value: Any) -> str:
-    """The name of a dtype policy, or a ``ConfigError``."""
-    if value is None:
-        return "float32"
-    name = value if isinstance(value, str) else getattr(value, "name", value)
-    if name in ("int32", "int64", "uint8", "bool"):
-        return str(name)
-    return choice("dtype", name, DTYPE_POLICIES)
-
-
-def is_shape(value: Any) -> bool:
-    """Whether ``value`` is one shape, not a tree of shapes."""
-    return isinstance(value, list | tuple) and all(size is None or isinstance(size, int) for size in value)
-
-
-def as_input(value: Any) -> NDArray[Any]:
-    """An array in one of the dtypes that a plan takes: bool, int32 or float32."""
-    array = np.asarray(value)
-    if array.dtype == np.bool_:
-        return np.ascontiguousarray(array)
-    if array.dtype.kind in "iu":
-        return np.ascontiguousarray(array, dtype=np.int32)
-    if array.dtype.kind != "f":
-        raise TypeError(f"expected an array of numbers, got dtype {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _nested_numbers_to_array(value: Any) -> Any:
-    """Lists of numbers are arrays; lists of arrays or tensors stay lists."""
-    if isinstance(value, list | tuple):
-        flat = list(tree.leaves(value))
-        if flat and all(isinstance(leaf, int | float) for leaf in flat):
-            return np.asarray(
-                value, dtype=np.float32 if any(isinstance(leaf, float) for leaf in flat) else None
-            )
-    return value
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray | np.generic | Variable) or hasattr(leaf, "__array_interface__")
-
-
-def _shape_of(leaf: Any) -> Any:
-    shape = getattr(leaf, "shape", None)
-    return None if shape is None else tuple(shape)
-
-
-def _describe_leaf(leaf: Any) -> Any:
-    """What of a call's leaf decides the plan: an array's dtype, rank and sizes but batch and timesteps."""
-    if isinstance(leaf, np.ndarray):
-        return (str(leaf.dtype), leaf.ndim, leaf.shape[2 if leaf.ndim > 2 else 1 :])
-    return leaf
-
-
-def _sorted_dicts(value: Any) -> Any:
-    """Dicts in key order, so that mapping visits leaves in the order of ``tree.leaves``."""
-    if isinstance(value, list | tuple):
-        return type(value)([_sorted_dicts(item) for item in value])
-    if isinstance(value, dict):
-        return {key: _sorted_dicts(value[key]) for key in sorted(value)}
-    return value
-
-
-def _as_mask(plan: Lowering, leaf: Any) -> Any:
-    """A mask of numbers as bool, as Keras casts it: what is not 0 is valid."""
-    if not isinstance(leaf, Flow) or leaf.dtype == "bool":
-        return leaf
-    return Flow(plan.ops.cast(leaf.value, "bool"), leaf.shape, "bool")
-
-
-def _attach_masks(inputs: Any, masks: Any) -> Any:
-    if isinstance(inputs, Flow):
-        return inputs if masks is None else inputs.with_mask(masks.value)
-    if isinstance(inputs, list | tuple) and isinstance(masks, Flow):
-        return type(inputs)([inputs[0].with_mask(masks.value), *inputs[1:]])
-    if isinstance(inputs, list | tuple) and isinstance(masks, list | tuple):
-        return type(inputs)([_attach_masks(x, mask) for x, mask in zip(inputs, masks, strict=False)])
-    raise ValueError("the structure of mask does not match the inputs")

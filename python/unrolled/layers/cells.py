@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import _core, activations, initializers
-from unrolled.layers.base import TRAINING_ONLY, ConfigError, Layer, flag, positive_int
+from unrolled.errors import ConfigError
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import TRAINING_ONLY, flag, positive_int
 from unrolled.layers.registry import register, serialize_layer
 from unrolled.lowering import Lowering
 from unrolled.variable import Variable
@@ -324,7 +326,7 @@ class StackedRNNCells(Layer):
 
 def cell_list(key: str, cells: Any) -> list[Cell]:
     """``cells`` as a flat list, or a ``ConfigError``."""
-    from unrolled.layers.base import ConfigError
+    from unrolled.errors import ConfigError
 
     flat: list[Cell] = []
     for cell in cells if isinstance(cells, list | tuple) else [cells]:

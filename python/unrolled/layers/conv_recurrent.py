@@ -10,8 +10,9 @@ import numpy as np
 
 from unrolled import _core, activations, initializers
 from unrolled.errors import ConfigError
-from unrolled.layers.base import Layer, flag, positive_int
+from unrolled.layers.base import Layer
 from unrolled.layers.cells import CELL_IGNORED, cell_activation
+from unrolled.layers.config_values import flag, positive_int
 from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.registry import register
 from unrolled.layers.spatial import (

@@ -11,7 +11,8 @@ import numpy as np
 
 from unrolled import activations, initializers
 from unrolled.errors import ConfigError
-from unrolled.layers.base import TRAINING_ONLY, Layer, flag, positive_int
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import TRAINING_ONLY, flag, positive_int
 from unrolled.layers.core import LORA_IGNORED, refuse_quantization
 from unrolled.layers.registry import register
 from unrolled.layers.spatial import (

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from unrolled import initializers
 from unrolled.errors import ConfigError
-from unrolled.layers.base import Layer, flag, int_list, not_negative, positive_int
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import flag, int_list, not_negative, positive_int
 from unrolled.layers.registry import register
 from unrolled.lowering import Flow, Lowering
 

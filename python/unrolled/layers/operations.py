@@ -22,10 +22,13 @@ import numpy as np
 
 from unrolled import activations, tree
 from unrolled.errors import ConfigError, StreamError
-from unrolled.layers.base import KerasTensor, Layer, automatic_name, flag, number, positive_int
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import flag, number, positive_int
 from unrolled.layers.core import tensor_dtype
+from unrolled.layers.naming import automatic_name
 from unrolled.layers.registry import register_operation
 from unrolled.layers.spatial import MAX_EXTENT
+from unrolled.layers.symbolic import KerasTensor
 from unrolled.lowering import Flow, Lowering, Shape
 
 Described = tuple[Shape, str]

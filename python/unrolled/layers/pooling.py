@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled.layers.base import Layer, flag
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import flag
 from unrolled.layers.registry import register
 from unrolled.layers.spatial import (
     channels_last,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from unrolled import initializers
 from unrolled.errors import ConfigError
-from unrolled.layers.base import Layer, choice, flag, int_list, positive_int
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import choice, flag, int_list, positive_int
 from unrolled.layers.normalization import axis_config
 from unrolled.layers.registry import register
 from unrolled.lowering import Flow, Lowering

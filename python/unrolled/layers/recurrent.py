@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
-from unrolled.layers.base import Layer, flag
+from unrolled.layers.base import Layer
 from unrolled.layers.cell_steps import lower_step
 from unrolled.layers.cells import (
     CELL_IGNORED,
@@ -22,6 +22,7 @@ from unrolled.layers.cells import (
     StackedRNNCells,
     cell_list,
 )
+from unrolled.layers.config_values import flag
 from unrolled.layers.registry import register, serialize_layer
 from unrolled.lowering import Flow, Lowering
 
@@ -355,7 +356,7 @@ class SingleCell(Recurrent):
     @classmethod
     def cell_name(cls) -> str:
         """Keras's name of the cell, which weight names of `.h5` files carry."""
-        from unrolled.layers.base import snake_case
+        from unrolled.layers.naming import snake_case
 
         return snake_case(cls.cell_class.__name__)
 

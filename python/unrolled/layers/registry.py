@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from unrolled.errors import Problem, UnsupportedModelError, printable
-from unrolled.layers.base import ConfigError, Layer
+from unrolled.errors import ConfigError, Problem, UnsupportedModelError, printable
+from unrolled.layers.base import Layer
 from unrolled.semantics import KERAS_3, Semantics
 from unrolled.spec import LayerSpec, ModelSpec, UnsupportedValue
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from unrolled.errors import ConfigError
-from unrolled.layers.base import Layer, not_negative
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import not_negative
 from unrolled.layers.registry import register
 from unrolled.lowering import Flow, Lowering
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError
-from unrolled.layers.base import Layer, choice, positive_int
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import choice, positive_int
 from unrolled.layers.registry import register
 from unrolled.layers.spatial import (
     MAX_ELEMENTS_A_ROW,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from unrolled.errors import ConfigError
-from unrolled.layers.base import Layer, choice, positive_int
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import choice, positive_int
 from unrolled.lowering import Flow, Lowering, Shape
 
 # Sizes of windows, paddings and repetitions beyond this are not from a trained model.

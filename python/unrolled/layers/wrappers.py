@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from unrolled.layers.base import ConfigError, Layer, is_shape
+from unrolled.errors import ConfigError
+from unrolled.layers.base import Layer
+from unrolled.layers.config_values import is_shape
 from unrolled.layers.recurrent import Recurrent, split_states
 from unrolled.layers.registry import register, serialize_layer
 from unrolled.lowering import Flow, Lowering

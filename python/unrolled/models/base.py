@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import tree
-from unrolled.layers.base import KerasTensor, Layer, Node
+from unrolled.layers.base import Layer
+from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.lowering import CompiledPlan, Flow, Lowering, Shape
 from unrolled.models.summary import summary_text
 

@@ -9,8 +9,9 @@ from typing import Any
 from unrolled import tree
 from unrolled.errors import ModelFileError, Problem, UnsupportedModelError, printable
 from unrolled.layers import registry
-from unrolled.layers.base import KerasTensor, Layer
+from unrolled.layers.base import Layer
 from unrolled.layers.core import InputLayer
+from unrolled.layers.symbolic import KerasTensor
 from unrolled.models.base import Model
 from unrolled.models.functional import Functional
 from unrolled.models.sequential import Sequential

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from unrolled.errors import printable
 
 if TYPE_CHECKING:
-    from unrolled.layers.base import Layer, Node
+    from unrolled.layers.base import Layer
+    from unrolled.layers.symbolic import Node
     from unrolled.models.base import Model
     from unrolled.variable import Variable
 

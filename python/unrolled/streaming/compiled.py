@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unrolled import _core, tree
 from unrolled.errors import StreamError
-from unrolled.layers.base import KerasTensor
+from unrolled.layers.symbolic import KerasTensor
 from unrolled.lowering import CarriedState, Flow, Lowering
 from unrolled.models.base import Model, convert_input
 
