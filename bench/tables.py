@@ -15,13 +15,15 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, t
     except ImportError:
         _plain(title, columns, rows, texts)
         return
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(header_style="bold")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < texts else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     needed = sum(3 + max(len(column), *(len(row[i]) for row in rows), 0) for i, column in enumerate(columns))
-    Console(width=max(needed + 1, shutil.get_terminal_size().columns), highlight=False).print(table)
+    console = Console(width=max(needed + 1, len(title), shutil.get_terminal_size().columns), highlight=False)
+    console.print(title, style="bold")
+    console.print(table)
 
 
 def _plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> None:

@@ -6,7 +6,7 @@ process and because thread pools in one process disturb each other; a worker tha
 pipe and costs nothing.
 
 The child reads one JSON object a line and answers each with one:
-``prepare`` (builds a model, writes its output to a file), ``time`` (nanoseconds of calls), ``quit``.
+``prepare`` (builds a model, writes its output to a file), ``time`` (nanoseconds of calls).
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ import numpy as np
 from bench import paths, peers
 from bench.workloads import ALL, Workload, stored_weights
 
-# At most so many calls are reported for one slice of time: enough for a p99, little to send.
-MOST_CALLS = 20_000
+# At most so many calls are reported for one slice of time: enough for a p99.9, not much to send.
+MOST_CALLS = 50_000
+# Timesteps of the check of a peer that is stepped.
+CHECKED_STEPS = 4
 # A peer that has not answered after this is given up; tracing a large model takes a minute.
 PATIENCE_SECONDS = 300.0
 
@@ -77,8 +79,11 @@ class Worker:
             self.stop()
             raise
 
-    def prepare(self, workload: Workload, batch: int) -> np.ndarray:
+    def prepare(self, workload: Workload, batch: int, mode: str = "call") -> np.ndarray:
         """Build the model; its output for ``workload.inputs(batch)``.
+
+        ``mode``: "call", or how it is stepped: "step", "pool". The input is then one timestep of
+        ``stepped(workload)``, and the output that of all its timesteps.
 
         Raises
         ------
@@ -87,7 +92,7 @@ class Worker:
         """
         path = paths.OUTPUT / f"output-{os.getpid()}-{self._process.pid}.npy"
         try:
-            self._ask(do="prepare", workload=workload.name, batch=batch, output=str(path))
+            self._ask(do="prepare", workload=workload.name, batch=batch, mode=mode, output=str(path))
             return np.load(path)
         finally:
             path.unlink(missing_ok=True)
@@ -176,8 +181,10 @@ def serve(name: str, threads: int) -> None:
             if command["do"] == "prepare":
                 prepared = None
                 gc.collect()
-                prepared = prepare(peer, ALL[command["workload"]], command["batch"], threads)
-                np.save(command["output"], np.asarray(prepared.run(prepared.x)))
+                prepared, output = prepare(
+                    peer, ALL[command["workload"]], command["batch"], command["mode"], threads
+                )
+                np.save(command["output"], output)
                 answer()
             else:
                 if prepared is None:
@@ -188,9 +195,27 @@ def serve(name: str, threads: int) -> None:
             answer(error=f"{type(error).__name__}: {error}")
 
 
-def prepare(peer: peers.Peer, workload: Workload, batch: int, threads: int) -> Prepared:
+def prepare(
+    peer: peers.Peer, workload: Workload, batch: int, mode: str, threads: int
+) -> tuple[Prepared, np.ndarray]:
+    """What is timed, and the output to be checked."""
     weights = stored_weights(workload, paths.MODELS)
-    return Prepared(peer.prepare(workload, weights, batch, threads), workload.inputs(batch))
+    if mode == "call":
+        prepared = Prepared(peer.prepare(workload, weights, batch, threads), workload.inputs(batch))
+        return prepared, np.asarray(prepared.run(prepared.x))
+    make = getattr(peer, f"prepare_{mode}", None)
+    if make is None:
+        raise NotImplementedError(f"no mode {mode!r}")
+    run = make(workload, weights, batch, threads)
+    steps = np.ascontiguousarray(stepped(workload).inputs(batch).swapaxes(0, 1))
+    # Some peers hand out views that the next step overwrites.
+    outputs = [np.array(run(x)) for x in steps]
+    return Prepared(run, steps[0]), np.stack(outputs, axis=1)
+
+
+def stepped(workload: Workload) -> Workload:
+    """The same layers over the timesteps that a stepped peer is checked on."""
+    return dataclasses.replace(workload, timesteps=CHECKED_STEPS)
 
 
 def timed(prepared: Prepared, seconds: float, least_calls: int) -> list[int]:

@@ -26,12 +26,18 @@ def environment():
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(package), str(ROOT)])}
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the workers answer over pipes that are waited for with select")
-def test_the_comparison_checks_and_times_unrolled_alone(tmp_path):
-    command = [sys.executable, "-m", "bench", "--quick", "--workload", "seed_birnn", "--batch", "1"]
-    command += ["--peer", "unrolled", "--threads", "1", "--no-limit", "--output", str(tmp_path)]
+posix = pytest.mark.skipif(os.name == "nt", reason="the workers' pipes are waited for with select")
+
+
+def run(module, *arguments):
+    command = [sys.executable, "-m", module, "--quick", "--peer", "unrolled", "--threads", "1", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@posix
+def test_the_comparison_checks_and_times_unrolled_alone(tmp_path):
+    run("bench", "--workload", "seed_birnn", "--batch", "1", "--no-limit", "--output", str(tmp_path))
     results = json.loads((tmp_path / "results.json").read_text())
     (cell,) = results["cells"]
     assert (cell["workload"], cell["batch"]) == ("seed_birnn", 1)
@@ -39,6 +45,14 @@ def test_the_comparison_checks_and_times_unrolled_alone(tmp_path):
     assert own["failure"] == ""
     assert own["error"] < 1e-5
     assert own["calls"] > 0
+
+
+@posix
+def test_a_stream_is_checked_and_timed(tmp_path):
+    run("bench.streaming", "--table", "latency", "--output", str(tmp_path))
+    own = json.loads((tmp_path / "streaming.json").read_text())["latency"]["unrolled"]
+    assert own["error"] < 1e-5
+    assert 0 < own["p50_seconds"] <= own["p99_seconds"] <= own["p99.9_seconds"]
 
 
 @pytest.mark.parametrize("change", [lambda y: y + 1e-3, lambda y: y[:, :-1], lambda y: y * np.nan])

@@ -54,6 +54,9 @@ class Peer(Protocol):
         """The model, ready to be called on ``[batch, timesteps, features]`` of float32.
 
         The call is the lightest that the public API offers; array in, array out.
+
+        A peer may also have ``prepare_step``, with the same parameters: one timestep ``[batch, features]``
+        of a model that keeps its states from call to call. unrolled has ``prepare_pool`` besides.
         """
 
 

@@ -15,11 +15,23 @@ from bench.workloads import Shape, Workload, cell_of, directions_of, is_recurren
 OPSET = 17  # the newest whose operators every runtime here has
 
 
-def onnx_model(workload: Workload, weights: list[np.ndarray], batch: int) -> bytes:
-    """The serialized model for a fixed batch size; input "x", output "y"."""
+def state_shapes(workload: Workload, batch: int) -> dict[str, tuple[int, int, int]]:
+    """The states of a model for streaming by their names: each is the input ``name`` and the output
+    ``name_out``, ``[1, batch, units]``."""
+    states = {}
+    for index, recipe in enumerate(filter(is_recurrent, workload.layers)):
+        for name in ("h", "c") if recipe["class"] == "LSTM" else ("h",):
+            states[f"{name}{index}"] = (1, batch, recipe["units"])
+    return states
+
+
+def onnx_model(workload: Workload, weights: list[np.ndarray], batch: int, *, stateful: bool = False) -> bytes:
+    """The serialized model for a fixed batch size; input "x", output "y"; with ``stateful`` also the states
+    of ``state_shapes`` (of forward layers)."""
     import onnx
 
-    graph = _Graph(batch)
+    states = state_shapes(workload, batch) if stateful else {}
+    graph = _Graph(batch, list(states))
     remaining = list(weights)
     value, time_major = "x", False
     for shape in shapes(workload):
@@ -44,8 +56,17 @@ def onnx_model(workload: Workload, weights: list[np.ndarray], batch: int) -> byt
         onnx.helper.make_graph(
             graph.nodes,
             workload.name,
-            [onnx.helper.make_tensor_value_info("x", kind, [batch, workload.timesteps, workload.features])],
-            [onnx.helper.make_tensor_value_info("y", kind, None)],
+            [
+                onnx.helper.make_tensor_value_info("x", kind, [batch, workload.timesteps, workload.features]),
+                *(onnx.helper.make_tensor_value_info(name, kind, shape) for name, shape in states.items()),
+            ],
+            [
+                onnx.helper.make_tensor_value_info("y", kind, None),
+                *(
+                    onnx.helper.make_tensor_value_info(f"{name}_out", kind, shape)
+                    for name, shape in states.items()
+                ),
+            ],
             graph.initializers,
         ),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
@@ -55,22 +76,24 @@ def onnx_model(workload: Workload, weights: list[np.ndarray], batch: int) -> byt
 
 
 class _Graph:
-    """Nodes and constants under fresh names."""
+    """Nodes and constants under fresh names; ``states`` are taken by the recurrent layers in order."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, states: list[str]) -> None:
         self.batch = batch
+        self.states = states
         self.nodes: list[object] = []
         self.initializers: list[object] = []
 
-    def add(
-        self, kind: str, inputs: list[str], *, output: str = "", skip: int = 0, **attributes: object
-    ) -> str:
-        """Add a node; the name of its output, the one after ``skip`` unused ones."""
+    def add(self, kind: str, inputs: list[str], *, output: str = "", **attributes: object) -> str:
+        """Add a node of one output; the output's name."""
+        output = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.add_node(kind, inputs, [output], **attributes)
+        return output
+
+    def add_node(self, kind: str, inputs: list[str], outputs: list[str], **attributes: object) -> None:
         import onnx
 
-        output = output or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(onnx.helper.make_node(kind, inputs, [""] * skip + [output], **attributes))
-        return output
+        self.nodes.append(onnx.helper.make_node(kind, inputs, outputs, **attributes))
 
     def constant(self, value: np.ndarray) -> str:
         import onnx
@@ -93,10 +116,17 @@ class _Graph:
         packed = [self.constant(np.stack(arrays)) for arrays in zip(*parts, strict=True)]
         sequences = bool(cell.get("return_sequences"))
         attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
-        output = self.add(
+        output = f"recurrent_{len(self.nodes)}"
+        outputs = [output] if sequences else ["", output]  # Y, Y_h
+        inputs = [value, *packed]
+        if self.states:
+            own = [self.states.pop(0) for _ in range(2 if kind == "LSTM" else 1)]
+            inputs += ["", *own]  # sequence_lens, initial_h, initial_c
+            outputs = [output, *(f"{name}_out" for name in own)]  # Y, Y_h, Y_c
+        self.add_node(
             "RNN" if kind == "SimpleRNN" else kind,
-            [value, *packed],
-            skip=0 if sequences else 1,  # Y, Y_h
+            inputs,
+            outputs,
             hidden_size=units,
             direction="bidirectional" if directions == 2 else "forward",
             **attributes,

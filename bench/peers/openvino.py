@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from bench.peers import Run
-from bench.peers._graph import onnx_model
+from bench.peers._graph import onnx_model, state_shapes
 from bench.workloads import Workload
+
+if TYPE_CHECKING:
+    import openvino
 
 TITLE = "OpenVINO"
 MODULES = ("onnx", "openvino")
@@ -26,16 +31,29 @@ def version() -> str:
 def prepare(workload: Workload, weights: list[np.ndarray], batch: int, threads: int) -> Run:
     import openvino
 
-    core = openvino.Core()
-    compiled = core.compile_model(
-        core.read_model(onnx_model(workload, weights, batch)),
-        "CPU",
-        {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32",
-        },
-    )
-    request = compiled.create_infer_request()
+    request = _compile(openvino.Core().read_model(onnx_model(workload, weights, batch)), threads)
     # Without copies: the output is a view that the next call overwrites.
     return lambda x: request.infer(x, share_inputs=True, share_outputs=True)[0]
+
+
+def prepare_step(workload: Workload, weights: list[np.ndarray], batch: int, threads: int) -> Run:
+    """States as OpenVINO's own variables, which stay inside from call to call."""
+    import openvino
+    from openvino._offline_transformations import apply_make_stateful_transformation
+
+    model = openvino.Core().read_model(onnx_model(workload, weights, batch, stateful=True))
+    pairs = {name: f"{name}_out" for name in state_shapes(workload, batch)}
+    apply_make_stateful_transformation(model, pairs)
+    request = _compile(model, threads)
+    return lambda x: request.infer(x[:, None], share_inputs=True, share_outputs=True)[0][:, 0]
+
+
+def _compile(model: openvino.Model, threads: int) -> openvino.InferRequest:
+    import openvino
+
+    hints = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    return openvino.Core().compile_model(model, "CPU", hints).create_infer_request()

@@ -33,7 +33,7 @@ def prepare(workload: Workload, weights: list[np.ndarray], batch: int, threads: 
 
     torch.set_num_threads(threads)
     remaining = list(weights)
-    steps = [_step(shape, remaining) for shape in shapes(workload)]
+    steps = [_layer(shape, remaining) for shape in shapes(workload)]
 
     def run(x: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -45,12 +45,35 @@ def prepare(workload: Workload, weights: list[np.ndarray], batch: int, threads: 
     return run
 
 
-def _step(shape: Shape, remaining: list[np.ndarray]) -> Any:
+def prepare_step(workload: Workload, weights: list[np.ndarray], batch: int, threads: int) -> Run:
+    import torch
+
+    torch.set_num_threads(threads)
+    remaining = list(weights)
+    layers = [_layer(shape, remaining, whole=False) for shape in shapes(workload)]
+    states: list[Any] = [None] * len(layers)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            y = torch.from_numpy(x)[:, None]
+            for index, layer in enumerate(layers):
+                if isinstance(layer, torch.nn.RNNBase):
+                    y, states[index] = layer(y, states[index])
+                else:
+                    y = layer(y)
+            return y[:, 0].numpy()
+
+    return run
+
+
+def _layer(shape: Shape, remaining: list[np.ndarray], whole: bool = True) -> Any:
+    """A function of the layer's input to its output; with ``whole`` off, a recurrent layer itself."""
     import torch
 
     recipe = shape.recipe
     if is_recurrent(recipe):
-        return _recurrent(shape, remaining)
+        layer = _recurrent(shape, remaining)
+        return _output_of(layer, cell_of(recipe)) if whole else layer
     if recipe["class"] == "Flatten":
         return lambda x: x.flatten(1)
     linear = torch.nn.Linear(shape.features, recipe["units"])
@@ -82,14 +105,20 @@ def _recurrent(shape: Shape, remaining: list[np.ndarray]) -> Any:
         for name, value in (("weight_ih", kernel.T), ("weight_hh", recurrent_kernel.T),
                             ("bias_ih", bias[0]), ("bias_hh", bias[1])):  # fmt: skip
             getattr(layer, f"{name}_l0{suffix}").data = torch.from_numpy(np.ascontiguousarray(value))
-    layer.eval()
+    return layer.eval()
+
+
+def _output_of(layer: Any, cell: dict[str, Any]) -> Any:
+    """The layer's sequences, or its last output, without the states."""
+    import torch
+
     if cell.get("return_sequences"):
         return lambda x: layer(x)[0]
 
     def last(x: torch.Tensor) -> torch.Tensor:
         states = layer(x)[1]
         hidden = states[0] if cell["class"] == "LSTM" else states
-        return torch.cat((hidden[0], hidden[1]), dim=-1) if both else hidden[0]
+        return torch.cat((hidden[0], hidden[1]), dim=-1) if layer.bidirectional else hidden[0]
 
     return last
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bench import paths
@@ -24,6 +26,22 @@ def version() -> str:
 
 
 def prepare(workload: Workload, weights: list[np.ndarray], batch: int, threads: int) -> Run:
+    return load(workload, weights, threads)
+
+
+def prepare_step(workload: Workload, weights: list[np.ndarray], batch: int, threads: int) -> Run:
+    return load(workload, weights, threads).stream(batch_size=batch).step
+
+
+def prepare_pool(workload: Workload, weights: list[np.ndarray], batch: int, threads: int) -> Run:
+    """Every client of a pool of ``batch``, in an order that is not that of their opening."""
+    pool = load(workload, weights, threads).stream_pool(capacity=batch)
+    ids = np.random.default_rng(0).permutation([pool.open() for _ in range(batch)])
+    return lambda x: pool.step(ids, x)
+
+
+def load(workload: Workload, weights: list[np.ndarray], threads: int) -> Any:
+    """The model."""
     import unrolled
     from tests.recipes import build_model
 
