@@ -9,7 +9,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
 from unrolled.layers.base import Layer
@@ -227,6 +227,48 @@ class Model(Layer):
             if thin is not None and thin.takes(args[0]):
                 return thin.run(args)[0]
         return super().__call__(*args, **kwargs)
+
+    def predict_sequences(
+        self, sequences: Any, lengths: ArrayLike | None = None, batch_size: int | None = None
+    ) -> list[Any]:
+        """Predict sequences of different lengths, each exactly as if it were predicted alone.
+
+        Nothing is padded: sequences of equal length form batches, and a causal model takes sequences of
+        different lengths together, each up to its own end. Any layer works that has a meaning on the
+        sequence's own length, Bidirectional among them.
+
+        Parameters
+        ----------
+        sequences : list of array_like
+            Each ``(timesteps, features)``, of any length; a list or dict in it for several inputs. With
+            ``lengths``: one array ``(batch, timesteps, features)``, padded at the end with anything.
+        lengths : array_like of int, optional
+            How many timesteps of each row of the padded array are its sequence.
+        batch_size : int, optional
+            Sequences computed together at most. Never changes a result; chosen where absent.
+
+        Returns
+        -------
+        list
+            For each sequence its output without the batch axis, ``(timesteps, units)`` or ``(units,)``; a
+            list or dict in it for several outputs.
+
+        Raises
+        ------
+        ValueError
+            A sequence does not fit the model; the message says which.
+
+        Examples
+        --------
+        >>> import numpy as np, unrolled
+        >>> model = unrolled.Sequential([unrolled.layers.GRU(3, return_sequences=True, input_shape=(None, 2))])
+        >>> [y.shape for y in model.predict_sequences([np.zeros((5, 2)), np.zeros((9, 2))])]
+        [(5, 3), (9, 3)]
+        """
+        from unrolled.streaming.sequences import predict_sequences
+
+        result: list[Any] = predict_sequences(self, sequences, lengths, batch_size)
+        return result
 
     def stream(self, batch_size: int = 1) -> Stream:
         """A live stream of this model: timesteps in, outputs out, the states kept in between.

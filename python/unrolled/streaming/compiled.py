@@ -140,6 +140,10 @@ class CompiledStream:
 
     # ------------------------------------------------------------------- states
 
+    def initial_states(self, rows: int) -> list[NDArray[Any]]:
+        """The plan's states before the first timestep."""
+        return [np.full((rows, *state.plan_shape), state.initial, state.plan_dtype) for state in self.states]
+
     def to_state(self, arrays: Sequence[NDArray[Any]], timesteps_seen: Sequence[int]) -> State:
         """The plan's states as plain arrays by layer name."""
         result: State = {key: [] for key in self.keys}
