@@ -53,6 +53,7 @@ MAY_IMPORT = {
 # Imports inside functions that go up, each with its reason.
 EXCEPTIONS = {
     ("activations", "layers"): "a layer may be given as an activation",
+    ("models", "streaming"): "Model.stream and its kin are where users look for them",
     ("utils", "layers"): "a new seed restarts the automatic names of layers",
 }
 # What `unrolled bench` times beside unrolled, where it is installed.
@@ -79,12 +80,13 @@ def room(path):
 
 
 def imports(path):
-    """(top-level package, room or None, whether inside a function) of every import of a file."""
+    """(top-level package, room or None, whether inside a function or for types only) of every import."""
     module = ast.parse(path.read_text(encoding="utf-8"))
     inside = {
         id(child)
         for node in ast.walk(module)
         if isinstance(node, ast.FunctionDef)
+        or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
         for child in ast.walk(node)
         if child is not node
     }

@@ -903,3 +903,16 @@ def test_a_forked_child_runs_on_one_thread() -> None:
 
 def test_isa_is_one_of_those_available() -> None:
     assert _core.isa() in _core.available_isas()
+
+
+def test_numbers_too_small_for_full_precision_count_as_zero():
+    """As in TensorFlow; a state that fades in silence would make every step a hundred times slower."""
+    x = np.array([[1e-30, 1e-39, 2e-38, -1e-39]], np.float32)
+    scaled, as_it_is = (
+        run_all(lambda b, v, k=k: b.binary("multiply", v, b.constant(np.array(k, np.float32))), x)[0]
+        for k in (1e-10, 1.0)
+    )
+    assert scaled.tolist() == [[0.0, 0.0, 0.0, 0.0]]
+    assert as_it_is.tolist() == [[np.float32(1e-30), 0.0, np.float32(2e-38), 0.0]]
+    # The caller's own arithmetic keeps them.
+    assert np.float32(1e-30) * np.float32(1e-10) > 0

@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "base/denormals.h"
+
 namespace unrolled {
 namespace {
 
@@ -209,6 +211,7 @@ void Workspace::bind(std::span<const void* const> inputs, std::span<void* const>
 }
 
 void Workspace::run(const Team& team, RunError* error) const {
+  const FlushDenormals flush;
   OpContext context;
   context.team = team;
   context.error = error;
