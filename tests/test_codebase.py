@@ -35,7 +35,8 @@ def name_of(path):
 # ------------------------------------------------------- dependencies: Python
 
 FOUNDATION = {
-    "_core", "activations", "errors", "initializers", "lowering", "semantics", "spec", "tree", "utils", "variable"
+    "_core", "activations", "errors", "initializers", "lowering", "segments", "semantics", "spec", "tree", "utils",
+    "variable",
 }  # fmt: skip
 # What the modules of a room, or a module at the top, may import from the package besides themselves.
 MAY_IMPORT = {

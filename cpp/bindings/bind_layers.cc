@@ -90,6 +90,27 @@ Direction make_direction(const std::string& cell, WeightArray kernel, WeightArra
   return direction;
 }
 
+py::tuple describe_activation(const kernels::Activation& activation) {
+  return py::make_tuple(kActivationNames[static_cast<std::size_t>(activation.kind)], activation.alpha,
+                        activation.beta, activation.gamma);
+}
+
+py::dict describe_direction(const Direction& direction) {
+  const DirectionConfig& config = direction.config;
+  py::dict described;
+  described["cell"] = static_cast<int>(config.shape.kind);
+  described["kernel"] = direction.kernel;
+  described["recurrent_kernel"] = direction.recurrent_kernel;
+  described["bias"] = direction.bias;
+  described["activation"] = describe_activation(config.shape.activation);
+  described["recurrent_activation"] = describe_activation(config.shape.recurrent_activation);
+  described["read_reversed"] = config.read_reversed;
+  described["write_reversed"] = config.write_reversed;
+  described["zero_output_for_mask"] = config.zero_output_for_mask;
+  described["masked_output_is_state"] = config.masked_output_is_state;
+  return described;
+}
+
 }  // namespace
 
 WeightView view_of(const WeightArray& array) {
@@ -111,7 +132,8 @@ void bind_activation(py::module_& module) {
              return kernels::Activation{activation_kind(kind), static_cast<float>(alpha),
                                         static_cast<float>(beta), static_cast<float>(gamma)};
            }),
-           py::arg("kind"), py::arg("alpha") = 0.0, py::arg("beta") = 0.0, py::arg("gamma") = 0.0);
+           py::arg("kind"), py::arg("alpha") = 0.0, py::arg("beta") = 0.0, py::arg("gamma") = 0.0)
+      .def("described", &describe_activation);
   module.def("activation_kinds", [] {
     return std::vector<std::string>(std::begin(kActivationNames), std::end(kActivationNames));
   });
@@ -124,7 +146,8 @@ void bind_direction(py::module_& module) {
            py::arg("recurrent_kernel"), py::arg("bias").none(true), py::arg("activation"),
            py::arg("recurrent_activation"), py::arg("read_reversed") = false,
            py::arg("write_reversed") = false, py::arg("zero_output_for_mask") = false,
-           py::arg("masked_output_is_state") = false);
+           py::arg("masked_output_is_state") = false)
+      .def("described", &describe_direction);
 }
 
 }  // namespace unrolled::bindings

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 class Activation:
     """An elementwise activation: a kind (see activation_kinds) and its parameters."""
     def __init__(self, kind: str, alpha: float = 0.0, beta: float = 0.0, gamma: float = 0.0) -> None: ...
+    def described(self) -> tuple[str, float, float, float]: ...  # kind, alpha, beta, gamma
 
 def activation_kinds() -> list[str]: ...
 
@@ -27,6 +28,7 @@ class Direction:
         zero_output_for_mask: bool = False,
         masked_output_is_state: bool = False,  # before the first unmasked step too
     ) -> None: ...
+    def described(self) -> dict[str, Any]: ...  # what it was made of
 
 class PlanBuilder:
     """Operations over values; every method returns the id(s) of its output value(s).

@@ -12,9 +12,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unrolled import _core
 from unrolled.errors import ConfigError
@@ -39,6 +42,8 @@ class Activation:
         The axis that softmax, log_softmax, sparsemax and glu work along.
     config : mapping, optional
         What stands for it in a config, where a name alone does not.
+    function : callable, optional
+        The user's, on arrays, which computes it instead of a kernel.
 
     Notes
     -----
@@ -55,6 +60,7 @@ class Activation:
     gamma: float = 0.0
     axis: int = -1
     config: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    function: Callable[[NDArray[Any]], Any] | None = field(default=None, repr=False)
 
     @property
     def is_elementwise(self) -> bool:
@@ -159,6 +165,15 @@ _BY_NAME: dict[str, Activation] = {
 _BY_NAME |= {"swish": silu, "hard_swish": hard_silu}
 
 
+def custom(name: str, given: Any) -> Activation:
+    """An activation of the user's: a function on arrays that keeps the shape, or one of these activations."""
+    if isinstance(given, Activation):
+        return given
+    if not callable(given):
+        raise ConfigError("activation", given, "expected a function on arrays")
+    return Activation(name, function=given)
+
+
 def names() -> list[str]:
     """Every name that ``get`` takes."""
     return sorted(_BY_NAME)
@@ -231,6 +246,8 @@ def lower(plan: Lowering, x: Flow, activation: Activation) -> Flow:
         return x
     if activation.kind is not None:
         return x.derive(plan.ops.activate(x.value, activation.core()), x.shape)
+    if activation.function is not None:
+        return _call_function(plan, x, activation.name, activation.function)
     rank = len(x.shape)
     axis = activation.axis + rank if activation.axis < 0 else activation.axis
     if rank < 2 or not 0 < axis < rank:
@@ -244,6 +261,17 @@ def lower(plan: Lowering, x: Flow, activation: Activation) -> Flow:
         value = plan.ops.sparsemax(x.value, axis=axis)
     else:
         value = plan.ops.softmax(x.value, axis=axis, logarithm=activation.name == "log_softmax")
+    return x.derive(value, x.shape)
+
+
+def _call_function(plan: Lowering, x: Flow, name: str, function: Callable[[NDArray[Any]], Any]) -> Flow:
+    def call(array: NDArray[Any]) -> list[NDArray[Any]]:
+        result = np.ascontiguousarray(function(array), np.float32)
+        if result.shape != array.shape:
+            raise ValueError(f"activation {name!r}: gave shape {result.shape} for {array.shape}")
+        return [result]
+
+    (value,) = plan.call_python(name, call, [x.value], [("float32", len(x.shape))])
     return x.derive(value, x.shape)
 
 

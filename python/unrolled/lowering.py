@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _core
 from unrolled.errors import StreamError
+from unrolled.segments import Recorder
 from unrolled.variable import PlanCache, Variable
 
 Shape = tuple[int | None, ...]
@@ -144,6 +145,21 @@ class CompiledPlan:
         return results[: self._output_count]
 
 
+class NeedsRecorderError(Exception):
+    """What is being lowered calls Python functions: ``lowered`` starts again with a recorder."""
+
+
+Result = TypeVar("Result")
+
+
+def lowered(cache: PlanCache, lower: Callable[[Lowering], Result]) -> Result:
+    """``lower(plan)`` with a plan that records operations where a Python function is called in between."""
+    try:
+        return lower(Lowering(cache))
+    except NeedsRecorderError:
+        return lower(Lowering(cache, records=True))
+
+
 class Lowering:
     """The plan being built, and the weights that went into it.
 
@@ -156,11 +172,15 @@ class Lowering:
     is_streaming : bool
         Whether the plan is for streams: layers carry what they need to know of earlier timesteps (``carry``)
         and refuse what needs later ones.
+    records : bool
+        Whether operations are recorded, as calls of Python functions need; see ``lowered``.
     """
 
-    def __init__(self, cache: PlanCache, *, is_streaming: bool = False) -> None:
-        self.ops = _core.PlanBuilder()
+    def __init__(self, cache: PlanCache, *, is_streaming: bool = False, records: bool = False) -> None:
+        # A recorder has the builder's methods.
+        self.ops = cast(_core.PlanBuilder, Recorder()) if records else _core.PlanBuilder()
         self.is_streaming = is_streaming
+        self.is_nested = False
         self.carried: list[CarriedState] = []
         self._call_number = 0
         self._cache = cache
@@ -169,7 +189,47 @@ class Lowering:
 
     def nested(self) -> Lowering:
         """A lowering of a plan inside this one; its weights count as this one's."""
-        return Lowering(self._cache)
+        inner = Lowering(self._cache)
+        if isinstance(self.ops, Recorder):
+            inner.ops = cast(_core.PlanBuilder, self.ops.nested())
+        inner.is_nested = True
+        return inner
+
+    def call_python(
+        self,
+        layer: str,
+        function: Callable[..., Sequence[NDArray[Any]]],
+        operands: Sequence[int],
+        outputs: Sequence[tuple[str, int]],
+    ) -> list[int]:
+        """Ids of what ``function`` gives for the arrays of ``operands``.
+
+        Parameters
+        ----------
+        layer : str
+            Whose function it is, for errors.
+        function : callable
+            Takes arrays, gives as many as ``outputs`` says.
+        operands : sequence of int
+            Ids of its arguments.
+        outputs : sequence of (str, int)
+            Dtype and rank of each result.
+
+        Raises
+        ------
+        StreamError, ValueError
+            In a stream, or inside a recurrence, where no Python function can run.
+        """
+        if self.is_streaming:
+            raise StreamError(f"layer {layer!r} calls a Python function, which streams cannot")
+        if self.is_nested:
+            raise ValueError(
+                f"layer {layer!r}: a Python function cannot run inside a recurrence; "
+                "give an activation of unrolled.activations instead"
+            )
+        if not isinstance(self.ops, Recorder):
+            raise NeedsRecorderError
+        return self.ops.call(function, operands, outputs)
 
     def stored_states(self, layer: StatefulLayer, shapes: Sequence[Sequence[int]]) -> list[int]:
         """Ids of the states, of these shapes without the batch, that ``layer`` kept from its last call.

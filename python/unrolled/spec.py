@@ -25,9 +25,18 @@ class TensorReference:
 
 @dataclass(frozen=True)
 class UnsupportedValue:
-    """Stands in a config for a value that is never decoded (``__lambda__``, a custom function)."""
+    """Stands in a config for a value that is never decoded (``__lambda__``, a custom function).
+
+    Parameters
+    ----------
+    description : str
+        For people.
+    name : str
+        The name of the function, where it has one.
+    """
 
     description: str
+    name: str = ""
 
 
 @dataclass
@@ -135,6 +144,17 @@ class WeightSource(Protocol):
         ------
         ModelFileError
             A variable is missing, left over or of another shape; nothing is assigned then.
+        """
+
+    def arrays_of(self, name: str, class_name: str, number: int) -> list[tuple[str, NDArray[Any]]]:
+        """All arrays of one layer, each with a name, for a layer that only the user knows.
+
+        Parameters
+        ----------
+        name, class_name : str
+            Of the layer.
+        number : int
+            How many such layers of this class come before it.
         """
 
 

@@ -46,14 +46,19 @@ def config_of(cls: type[Layer]) -> dict[str, Any]:
 def test_an_invented_key_is_a_problem_that_names_it(name: str) -> None:
     problems: list[Problem] = []
     config = config_of(CLASSES[name]) | {"invented_key": 1}
-    assert registry.build_layer(LayerSpec(name, "mine", config), KERAS_3, problems) is None
+    assert (
+        registry.build_layer(LayerSpec(name, "mine", config), registry.BuildContext(KERAS_3, problems))
+        is None
+    )
     assert [(p.layer, p.class_name, p.key) for p in problems] == [("mine", name, "invented_key")]
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_a_layer_builds_from_its_config_in_a_file(name: str) -> None:
     problems: list[Problem] = []
-    layer = registry.build_layer(LayerSpec(name, "mine", config_of(CLASSES[name])), KERAS_3, problems)
+    layer = registry.build_layer(
+        LayerSpec(name, "mine", config_of(CLASSES[name])), registry.BuildContext(KERAS_3, problems)
+    )
     assert not problems
     assert layer is not None
     assert layer.class_name == name
@@ -72,7 +77,10 @@ def test_code_in_a_config_is_a_problem(name: str) -> None:
     used = [key for key in CLASSES[name].config_keys() if key not in ("name",)]
     problems: list[Problem] = []
     config = config_of(CLASSES[name]) | {used[0]: UnsupportedValue("a lambda")}
-    assert registry.build_layer(LayerSpec(name, "mine", config), KERAS_3, problems) is None
+    assert (
+        registry.build_layer(LayerSpec(name, "mine", config), registry.BuildContext(KERAS_3, problems))
+        is None
+    )
     assert used[0] in [problem.key for problem in problems]
 
 
@@ -179,14 +187,17 @@ def test_a_bad_value_is_refused_with_its_key(name: str, config: dict[str, Any], 
         CLASSES[name](**config)
     assert error.value.key == key
     problems: list[Problem] = []
-    assert registry.build_layer(LayerSpec(name, "mine", config), KERAS_3, problems) is None
+    assert (
+        registry.build_layer(LayerSpec(name, "mine", config), registry.BuildContext(KERAS_3, problems))
+        is None
+    )
     assert key in [problem.key for problem in problems]
 
 
 def test_all_bad_values_of_a_layer_are_reported_together() -> None:
     problems: list[Problem] = []
     config = {"filters": 2, "kernel_size": 2, "strides": 0, "padding": "x", "nonsense": 1}
-    registry.build_layer(LayerSpec("Conv1D", "mine", config), KERAS_3, problems)
+    registry.build_layer(LayerSpec("Conv1D", "mine", config), registry.BuildContext(KERAS_3, problems))
     assert [problem.key for problem in problems] == ["nonsense", "strides", "padding"]
 
 

@@ -73,7 +73,8 @@ def decode_function(value: dict[str, Any]) -> Any:
     module = value.get("module")
     if isinstance(module, str) and is_keras_module(module):
         return config
-    return UnsupportedValue(f"the function {printable(config)} of {printable(module or 'an unknown module')}")
+    where = printable(module or "an unknown module")
+    return UnsupportedValue(f"the function {printable(config)} of {where}", config.split(">")[-1])
 
 
 def is_keras_module(module: str) -> bool:

@@ -84,6 +84,15 @@ class ListWeights:
         assignment.check_complete(model)
         assignment.apply()
 
+    def arrays_of(self, name: str, class_name: str, number: int) -> list[tuple[str, Array]]:
+        """See ``WeightSource.arrays_of``."""
+        with closing(self._opener()) as file:
+            group = (*self._base, *_split(name))
+            if not file.contains(group) or not has_names(file, group, "weight_names"):
+                return []
+            names = read_names(file, group, "weight_names")
+            return [(_variable(name), file.stored((*group, *_split(name))).read()) for name in names]
+
     def bias_rank(self, layer: str) -> int | None:
         """The rank of a layer's bias, where the file has a layer of that name and it has one bias rank."""
         with closing(self._opener()) as file:

@@ -92,6 +92,43 @@ class TreeWeights:
         if problem is not None:
             raise problem
 
+    def arrays_of(self, name: str, class_name: str, number: int) -> list[tuple[str, Any]]:
+        """See ``WeightSource.arrays_of``."""
+        with ExitStack() as stack:
+            index = _read_index([stack.enter_context(closing(opener())) for opener in self._openers])
+            named = [path[:-1] for path, group in index.items() if group.name == name and len(path) > 2]
+            if not named:
+                # Before Keras 3.6 groups have no names: the layers of a class in their order.
+                pattern = re.compile(re.escape(snake_case(class_name)) + r"(?:_\d+)?")
+                prefixes = {
+                    path[: depth + 1]
+                    for path in index
+                    for depth in range(1, len(path))
+                    if path[depth - 1] in (ROOT, ROOT_2_12) and pattern.fullmatch(path[depth])
+                }
+                named = sorted(prefixes, key=_natural)[number : number + 1]
+            if not named:
+                return []
+            groups = _groups_below(index, named[0])
+            return [
+                (path[-2] if path[:-1] != named[0] else name, index[path].arrays[position].read())
+                for path in groups
+                for position in sorted(index[path].arrays)
+            ]
+
+
+def _natural(path: Path) -> list[tuple[str, int]]:
+    """A sorting key: numbers at the ends of names count as numbers."""
+    parts = [re.fullmatch(r"(.*?)(?:_(\d+))?", part) for part in path]
+    return [(part[1], int(part[2] or 0)) for part in parts if part is not None]
+
+
+def _groups_below(index: dict[Path, _Group], path: Path) -> list[Path]:
+    """The ``vars`` groups with arrays at and below a path: own ones first, then by name."""
+    found = [key for key in index if key[: len(path)] == path and index[key].arrays]
+    found = [key for key in found if not _RANDOM & set(key)]
+    return sorted(found, key=lambda key: (len(key) > len(path) + 1, _natural(key)))
+
 
 def _read_index(files: list[HDF5File]) -> dict[Path, _Group]:
     """All ``vars`` groups by path, shards merged and Windows's backslashes taken for slashes."""
@@ -121,6 +158,9 @@ def _match(model: WeightedObject, index: dict[Path, _Group], walk: _Walk, same_m
     assignment = Assignment()
     used: set[Path] = set()
     for found, path, in_container in walk.objects(model):
+        if getattr(found, "takes_any_weights", False):
+            _match_any(assignment, found, path, index, used)
+            continue
         group = index.get((*path, "vars"))
         variables = _stored_order(found.own_variables)
         if group is None:
@@ -153,6 +193,21 @@ def _match(model: WeightedObject, index: dict[Path, _Group], walk: _Walk, same_m
         if group.arrays and path not in used and path[0] in (ROOT, ROOT_2_12) and not _RANDOM & set(path):
             raise ModelFileError(f"{group.source}: weights that belong to no layer of the model")
     return assignment
+
+
+def _match_any(
+    assignment: Assignment, found: WeightedObject, path: Path, index: dict[Path, _Group], used: set[Path]
+) -> None:
+    """All arrays below a layer whose insides only the user knows, for its variables in order."""
+    groups = _groups_below(index, path)
+    arrays = [index[key].arrays[number].read() for key in groups for number in sorted(index[key].arrays)]
+    if len(arrays) != len(found.own_variables):
+        raise ModelFileError(
+            f"{title(found)}: expected {len(found.own_variables)} arrays, the file has {len(arrays)}"
+        )
+    used.update(groups)
+    for variable, values in zip(found.own_variables, arrays, strict=True):
+        assignment.add(found, variable, values, "/".join(path))
 
 
 def _listed(arrays: dict[int, StoredArray]) -> str:

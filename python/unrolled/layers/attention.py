@@ -12,7 +12,7 @@ import numpy as np
 from unrolled import _core, activations, initializers, tree
 from unrolled.errors import ConfigError
 from unrolled.layers.activation_layers import masked_scores
-from unrolled.layers.base import Layer
+from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
 from unrolled.layers.config_values import TRAINING_ONLY, choice, flag, not_negative, positive_int
 from unrolled.layers.einsum import EinsumDense
 from unrolled.layers.merging import Merging
@@ -84,9 +84,9 @@ class DotAttention(Merging):
         self.causal = flag("causal", causal)
         self.scale: Any = None
 
-    def check_training(self, training: Any) -> None:
-        if training and self.dropout > 0:
-            raise ValueError(f"layer {self.name!r} ({self.class_name}): training=True draws random numbers")
+    @property
+    def training_effect(self) -> str | None:
+        return DRAWS_RANDOM_NUMBERS if self.dropout > 0 else None
 
     def check_input_shape(self, input_shape: Any) -> None:
         super().check_input_shape(input_shape)
@@ -379,9 +379,9 @@ class MultiHeadAttention(Layer):
     def tracked(self) -> dict[str, Any]:
         return dict(self._projections)
 
-    def check_training(self, training: Any) -> None:
-        if training and self.dropout > 0:
-            raise ValueError(f"layer {self.name!r} ({self.class_name}): training=True draws random numbers")
+    @property
+    def training_effect(self) -> str | None:
+        return DRAWS_RANDOM_NUMBERS if self.dropout > 0 else None
 
     # ------------------------------------------------------------------ shapes
 

@@ -34,9 +34,13 @@ from unrolled.layers.config_values import (
 )
 from unrolled.layers.naming import automatic_name
 from unrolled.layers.symbolic import KerasTensor, Node
-from unrolled.lowering import Flow, Lowering, Shape
+from unrolled.lowering import Flow, Lowering, Shape, lowered
 from unrolled.semantics import KERAS_3, Semantics
 from unrolled.variable import PlanCache, Variable
+
+# Effects of training=True; see ``Layer.training_effect``.
+DRAWS_RANDOM_NUMBERS = "draws random numbers"
+NORMALISES_BY_THE_BATCH = "normalises by the batch itself"
 
 
 class Layer:
@@ -380,8 +384,22 @@ class Layer:
         if obstacle is not None:
             raise StreamError(f"layer {self.name!r} ({self.class_name}) {obstacle}")
 
+    @property
+    def training_effect(self) -> str | None:
+        """What ``training=True`` would do here, layers inside not counted; None where it changes nothing."""
+        return None
+
     def check_training(self, training: Any) -> None:
         """Refuse ``training=True`` where it would change the result (dropout, batch statistics)."""
+        if not training:
+            return
+        if self.training_effect is not None:
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): training=True {self.training_effect}, which is not "
+                "supported; call it with training=False"
+            )
+        for layer in self.sublayers():
+            layer.check_training(training)
 
     # ------------------------------------------------------------------- calls
 
@@ -476,8 +494,11 @@ class Layer:
         return tree.map_leaves(pick, outputs), tree.map_leaves(pick, masks)
 
     def _lower_alone(self, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool) -> Any:
-        lowering = Lowering(self._plans)
+        return lowered(self._plans, lambda plan: self._lower_into(plan, args, kwargs, want_masks))
 
+    def _lower_into(
+        self, lowering: Lowering, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool
+    ) -> Any:
         def flow(leaf: Any) -> Any:
             if not is_array(leaf):
                 return leaf

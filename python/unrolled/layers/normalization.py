@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unrolled import initializers
 from unrolled.errors import ConfigError
-from unrolled.layers.base import Layer
+from unrolled.layers.base import NORMALISES_BY_THE_BATCH, Layer
 from unrolled.layers.config_values import flag, int_list, not_negative, positive_int
 from unrolled.layers.registry import register
 from unrolled.lowering import Flow, Lowering
@@ -159,12 +159,9 @@ class BatchNormalization(ScaleAndCenter):
             self.add_weight("renorm_mean", shape, initializers.Zeros(), trainable=False)
             self.add_weight("renorm_stddev", shape, initializers.Ones(), trainable=False)
 
-    def check_training(self, training: Any) -> None:
-        if training and self.trainable:
-            raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): training=True normalises by the batch itself, "
-                "which is not supported; call it with training=False"
-            )
+    @property
+    def training_effect(self) -> str | None:
+        return NORMALISES_BY_THE_BATCH if self.trainable else None
 
     def find_stream_obstacle(self, x: Any) -> str | None:
         return "has statistics for every timestep" if self.axis % len(x.shape) == 1 else None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
-from unrolled.layers.base import Layer
+from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
 from unrolled.layers.cell_steps import lower_step
 from unrolled.layers.cells import (
     CELL_IGNORED,
@@ -139,6 +139,12 @@ class Recurrent(Layer):
                 f"layer {self.name!r} ({self.class_name}): expected {kernel.shape[0]} features "
                 f"on the last axis, got shape {tuple(input_shape)}"
             )
+
+    @property
+    def training_effect(self) -> str | None:
+        configs = [layer._unused_config for layer in (self, *self.sublayers())]
+        rates = [config.get(key) for config in configs for key in ("dropout", "recurrent_dropout")]
+        return DRAWS_RANDOM_NUMBERS if any(rates) else None
 
     # ------------------------------------------------------------------ states
 

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from unrolled import activations
 from unrolled.errors import ConfigError, Problem, UnsupportedModelError, printable
 from unrolled.layers.base import Layer
 from unrolled.semantics import KERAS_3, Semantics
-from unrolled.spec import LayerSpec, ModelSpec, UnsupportedValue
+from unrolled.spec import LayerSpec, ModelSpec, UnsupportedValue, WeightSource
 
 LayerClass = TypeVar("LayerClass", bound=type[Layer])
 
@@ -30,7 +33,39 @@ REFUSED: Mapping[str, str] = {
 # A retry drops a bad key so that the next bad one shows too; more than this many are not worth listing.
 MAX_PROBLEMS_PER_LAYER = 20
 
-ModelBuilder = Callable[[LayerSpec, ModelSpec, Semantics, list[Problem]], "Layer | None"]
+
+@dataclass
+class BuildContext:
+    """What building the layers of one file needs to know and remembers.
+
+    Parameters
+    ----------
+    semantics : Semantics
+        The rules of the version that wrote it.
+    problems : list of Problem
+        Everything unsupported is appended.
+    custom_objects : mapping
+        The user's layers and functions, by the name of a layer, a class or a function of the file.
+    dropout_off : bool
+        Whether calls with ``training=True`` run without dropout; they are problems otherwise.
+    weights : WeightSource, optional
+        Where weights of the user's functions are found.
+    """
+
+    semantics: Semantics = KERAS_3
+    problems: list[Problem] = field(default_factory=list)
+    custom_objects: Mapping[str, Any] = field(default_factory=dict)
+    dropout_off: bool = False
+    weights: WeightSource | None = None
+    # By id, the layers of specs: one object in two places is one layer. The specs are kept alive by the file.
+    built: dict[int, Layer | None] = field(default_factory=dict)
+    # How many layers of a class got functions: the next one's weights are the next group's.
+    functions: Counter[str] = field(default_factory=Counter)
+    # Names of custom_objects that something was found for.
+    used: set[str] = field(default_factory=set)
+
+
+ModelBuilder = Callable[[LayerSpec, ModelSpec, BuildContext], "Layer | None"]
 _model_builder: ModelBuilder | None = None
 
 
@@ -62,42 +97,70 @@ def layer_classes() -> dict[str, type[Layer]]:
     return dict(_CLASSES)
 
 
-def build_layer(spec: LayerSpec, semantics: Semantics, problems: list[Problem]) -> Layer | None:
-    """Make the layer that ``spec`` describes.
+def build_layer(spec: LayerSpec, context: BuildContext) -> Layer | None:
+    """Make the layer that ``spec`` describes; the same one for the same ``spec`` of one file.
 
     Parameters
     ----------
     spec : LayerSpec
         From a file.
-    semantics : Semantics
-        The rules of the version that wrote it.
-    problems : list of Problem
-        Everything unsupported is appended.
+    context : BuildContext
+        Of the file; everything unsupported is appended to its ``problems``.
 
     Returns
     -------
     Layer or None
         None where something was unsupported.
     """
+    if id(spec) not in context.built:
+        context.built[id(spec)] = _build_layer(spec, context)
+    return context.built[id(spec)]
+
+
+def _build_layer(spec: LayerSpec, context: BuildContext) -> Layer | None:
+    problems = context.problems
 
     def problem(key: str, found: object, supported: str) -> None:
         problems.append(Problem(spec.name, spec.class_name, key, str(found), supported))
 
-    if spec.model is not None:
+    cls = None
+    if spec.class_name not in REFUSED:
+        cls = {"keras": _CLASSES, "keras.ops": _OPERATIONS}.get(spec.origin, {}).get(spec.class_name)
+    custom = _custom_object(spec, context, is_known=cls is not None or spec.model is not None)
+    if isinstance(custom, Layer):
+        if any(layer is custom for layer in context.built.values()):
+            problem("", f"a second {spec.class_name}", "a layer object stands for one layer: give its class")
+            return None
+        custom.name = spec.name
+        return custom
+    if isinstance(custom, type) and issubclass(custom, Layer):
+        cls = custom
+    elif callable(custom):
+        from unrolled.layers.custom import PythonLayer
+
+        number = context.functions[spec.class_name]
+        context.functions[spec.class_name] += 1
+        arrays = (
+            [] if context.weights is None else context.weights.arrays_of(spec.name, spec.class_name, number)
+        )
+        return PythonLayer(custom, spec.class_name, arrays, name=spec.name)
+    elif custom is not None:
+        problem("", f"custom_objects: {custom!r}", "expected a function, a Layer class or a Layer")
+        return None
+    elif spec.model is not None:
         if _model_builder is None:
             raise RuntimeError("unrolled.models has not been imported")
-        return _model_builder(spec, spec.model, semantics, problems)
-    if spec.class_name in REFUSED:
+        return _model_builder(spec, spec.model, context)
+    elif spec.class_name in REFUSED:
         what = spec.config.get("function")
         problem("", f"{spec.class_name} {what!r}" if isinstance(what, str) else spec.class_name,
-                REFUSED[spec.class_name])  # fmt: skip
+                f"{REFUSED[spec.class_name]}{_OR_CUSTOM.format(spec.name)}")  # fmt: skip
         return None
-    registered = {"keras": _CLASSES, "keras.ops": _OPERATIONS}.get(spec.origin, {})
-    cls = registered.get(spec.class_name)
     if cls is None:
         origin = "" if spec.origin == "keras" else f" from {spec.origin}"
         problem("", f"{spec.class_name}{origin}",
-                "no built-in layer of this name is supported; custom code in a file is never run")  # fmt: skip
+                "no built-in layer of this name is supported; custom code in a file is never run"
+                f"{_OR_CUSTOM.format(spec.class_name)}")  # fmt: skip
         return None
 
     before = len(problems)
@@ -106,13 +169,17 @@ def build_layer(spec: LayerSpec, semantics: Semantics, problems: list[Problem]) 
     arguments: dict[str, Any] = {"name": spec.name}
     for key, value in spec.config.items():
         if key in ignored:
+            if not isinstance(value, UnsupportedValue):
+                arguments[key] = value  # kept for the config, and for calls with training=True
             continue
+        value = _custom_function(key, value, context)
         if key not in known:
             problem(key, value, f"{spec.class_name} has no such option in any supported Keras version")
         elif isinstance(value, UnsupportedValue):
-            problem(key, value.description, "code and custom objects in a file are never decoded or run")
+            problem(key, value.description, "code and custom objects in a file are never decoded or run"
+                    + (_OR_CUSTOM.format(value.name) if value.name else ""))  # fmt: skip
         else:
-            arguments[key] = _build_inner(value, semantics, problems)
+            arguments[key] = _build_inner(value, context)
     if any(
         problem.class_name != spec.class_name or problem.layer != spec.name for problem in problems[before:]
     ):
@@ -130,16 +197,44 @@ def build_layer(spec: LayerSpec, semantics: Semantics, problems: list[Problem]) 
                 problem("", printable(error), "the config does not make a valid layer")
             return None
         else:
-            set_semantics(layer, semantics)
+            set_semantics(layer, context.semantics)
             return layer if len(problems) == before else None
     return None
 
 
-def _build_inner(value: Any, semantics: Semantics, problems: list[Problem]) -> Any:
+# What may be done about code in a file.
+_OR_CUSTOM = '; or give your own: load_model(..., custom_objects={{"{}": function or layer}})'
+_ACTIVATION_KEYS = ("activation", "recurrent_activation")
+
+
+def _custom_object(spec: LayerSpec, context: BuildContext, is_known: bool) -> Any:
+    """What the user gave for a layer: by its name, or for classes that are not Keras's by the class."""
+    names = [spec.name]
+    if not is_known:
+        names += [f"{spec.origin}>{spec.class_name}", spec.class_name]
+    for name in names:
+        if name in context.custom_objects:
+            context.used.add(name)
+            return context.custom_objects[name]
+    return None
+
+
+def _custom_function(key: str, value: Any, context: BuildContext) -> Any:
+    """The user's activation where a config names one that is not Keras's, else ``value``."""
+    name = value.name if isinstance(value, UnsupportedValue) else value
+    if key not in _ACTIVATION_KEYS or not isinstance(name, str) or name not in context.custom_objects:
+        return value
+    if isinstance(value, str) and value in activations.names():
+        return value
+    context.used.add(name)
+    return activations.custom(name, context.custom_objects[name])
+
+
+def _build_inner(value: Any, context: BuildContext) -> Any:
     if isinstance(value, LayerSpec):
-        return build_layer(value, semantics, problems)
+        return build_layer(value, context)
     if isinstance(value, list | tuple):
-        return type(value)([_build_inner(item, semantics, problems) for item in value])
+        return type(value)([_build_inner(item, context) for item in value])
     return value
 
 
@@ -172,12 +267,12 @@ def deserialize_value(value: Any) -> Any:
         return type(value)([deserialize_value(item) for item in value])
     if not _is_layer(value):
         return value
-    problems: list[Problem] = []
+    context = BuildContext()
     config = {key: _to_spec(item) for key, item in value["config"].items()}
     spec = LayerSpec(value["class_name"], str(config.get("name", value["class_name"])), config)
-    layer = build_layer(spec, KERAS_3, problems)
-    if problems or layer is None:
-        raise UnsupportedModelError(problems)
+    layer = build_layer(spec, context)
+    if context.problems or layer is None:
+        raise UnsupportedModelError(context.problems)
     return layer
 
 

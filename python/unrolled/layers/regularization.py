@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from unrolled.errors import ConfigError
-from unrolled.layers.base import Layer
+from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
 from unrolled.layers.config_values import not_negative
 from unrolled.layers.registry import register
 from unrolled.lowering import Flow, Lowering
@@ -25,12 +25,9 @@ class TrainingOnly(Layer):
         """Whether training would change the numbers."""
         raise NotImplementedError
 
-    def check_training(self, training: Any) -> None:
-        if training and self.acts_in_training:
-            raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): training=True draws random numbers, which is not "
-                "supported; call it with training=False"
-            )
+    @property
+    def training_effect(self) -> str | None:
+        return DRAWS_RANDOM_NUMBERS if self.acts_in_training else None
 
     def output_dtype(self, input_dtype: str) -> str:
         return input_dtype

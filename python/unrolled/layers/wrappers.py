@@ -312,9 +312,6 @@ class TimeDistributed(Layer):
     def output_dtype(self, input_dtype: str) -> str:
         return self.layer.output_dtype(input_dtype)
 
-    def check_training(self, training: Any) -> None:
-        self.layer.check_training(training)
-
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         inner = Flow(plan.ops.merge_time(x.value), self._inner_shape(x.shape), x.dtype)
         if x.mask is not None and x.mask_rank > 2:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from unrolled import tree
 from unrolled.layers.base import Layer
 from unrolled.layers.symbolic import KerasTensor, Node
-from unrolled.lowering import CompiledPlan, Flow, Lowering, Shape
+from unrolled.lowering import CompiledPlan, Flow, Lowering, Shape, lowered
 from unrolled.models.summary import summary_text
 
 if TYPE_CHECKING:
@@ -349,10 +349,6 @@ class Model(Layer):
         # Its layers look after their own inputs.
         return self.lower(plan, x, *args, **kwargs)
 
-    def check_training(self, training: Any) -> None:
-        for layer in self.layers:
-            layer.check_training(training)
-
     def _compiled(self, arrays: Sequence[NDArray[Any]]) -> tuple[CompiledPlan, Any]:
         key = tuple(array.dtype.char for array in arrays)
         cached = self._plans.get(key)
@@ -364,7 +360,10 @@ class Model(Layer):
 
     def compile_plan(self, dtypes: Sequence[str]) -> tuple[CompiledPlan, Any]:
         """Lower the model for inputs of ``dtypes``; the plan, and the structure of its outputs as indices."""
-        lowering = Lowering(self._plans)
+        return lowered(self._plans, lambda plan: self.lower_whole(plan, dtypes))
+
+    def lower_whole(self, lowering: Lowering, dtypes: Sequence[str]) -> tuple[CompiledPlan, Any]:
+        """As ``compile_plan``, into a plan that has been begun."""
         flows = [
             Flow(lowering.ops.input(dtype, tensor.ndim), tensor.shape, dtype)
             for tensor, dtype in zip(self.inputs, dtypes, strict=True)

@@ -3,23 +3,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 from unrolled import tree
 from unrolled.errors import ModelFileError, Problem, UnsupportedModelError, printable
 from unrolled.layers import registry
-from unrolled.layers.base import Layer
+from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
 from unrolled.layers.core import InputLayer
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.models.base import Model
+from unrolled.models.base import Model, walk_layers
 from unrolled.models.functional import Functional
 from unrolled.models.sequential import Sequential
-from unrolled.semantics import Semantics
 from unrolled.spec import LayerSpec, ModelFile, ModelSpec, TensorReference
 
 
-def load_model(path: str | PathLike[str], weights: str | PathLike[str] | None = None) -> Model:
+def load_model(
+    path: str | PathLike[str],
+    weights: str | PathLike[str] | None = None,
+    *,
+    custom_objects: Mapping[str, Any] | None = None,
+    dropout: Literal["refuse", "off"] = "refuse",
+) -> Model:
     """Load a model that Keras saved; nothing in the file is executed.
 
     Parameters
@@ -29,6 +35,21 @@ def load_model(path: str | PathLike[str], weights: str | PathLike[str] | None = 
         ``.json``; of Keras 1, 2, 3 and tf.keras.
     weights : path-like, optional
         The weights-only file that belongs to a ``.json``.
+    custom_objects : mapping, optional
+        Your own code in place of code that the file names and that is never run. A key is the name of a
+        layer (of a Lambda, or of any layer that you want to replace), a class that is not Keras's, or an
+        activation function that is not. A value is
+
+        - a function on NumPy arrays: it gets what Keras's layer is called with, then the layer's weights in
+          the file's order, and ``mask=`` where it has such a parameter; it gives an array, or a list, with
+          the batch first. For an activation: array in, array of the same shape out;
+        - an ``unrolled.layers.Layer`` class with a lowering of its own, made from the layer's config, or
+          such a layer.
+
+        The model runs as plans with calls of the functions in between; streams refuse functions.
+    dropout : {"refuse", "off"}
+        What to do about dropout that a graph calls with ``training=True``: refuse the model, or run it
+        without dropout.
 
     Returns
     -------
@@ -46,21 +67,30 @@ def load_model(path: str | PathLike[str], weights: str | PathLike[str] | None = 
     """
     from unrolled.formats import read_model
 
-    return build_from_file(read_model(path, weights))
+    if dropout not in ("refuse", "off"):
+        raise ValueError(f"dropout: expected 'refuse' or 'off', got {dropout!r}")
+    return build_from_file(read_model(path, weights), custom_objects, dropout_off=dropout == "off")
 
 
-def build_from_file(file: ModelFile) -> Model:
-    """The model that ``file`` describes, weights filled.
+def build_from_file(
+    file: ModelFile, custom_objects: Mapping[str, Any] | None = None, *, dropout_off: bool = False
+) -> Model:
+    """The model that ``file`` describes, weights filled; options as those of ``load_model``.
 
     Raises
     ------
     UnsupportedModelError, ModelFileError
         As ``load_model``.
     """
-    problems: list[Problem] = []
-    model = build_model(file.spec, file.semantics, problems)
-    if problems or model is None:
-        raise UnsupportedModelError(problems)
+    context = registry.BuildContext(
+        file.semantics, custom_objects=custom_objects or {}, dropout_off=dropout_off, weights=file.weights
+    )
+    model = build_model(file.spec, context)
+    if context.problems or model is None:
+        raise UnsupportedModelError(context.problems)
+    unused = sorted(set(context.custom_objects) - context.used)
+    if unused:
+        raise ValueError(f"custom_objects: the file has nothing named {', '.join(map(repr, unused))}")
     model.source = file
     if not model.built:
         raise ModelFileError(
@@ -72,9 +102,10 @@ def build_from_file(file: ModelFile) -> Model:
     return model
 
 
-def build_model(spec: ModelSpec, semantics: Semantics, problems: list[Problem]) -> Model | None:
+def build_model(spec: ModelSpec, context: registry.BuildContext) -> Model | None:
     """The layers and graph of ``spec`` with fresh weights; None, and ``problems``, where unsupported."""
-    layers = [registry.build_layer(layer, semantics, problems) for layer in spec.layers]
+    layers = [registry.build_layer(layer, context) for layer in spec.layers]
+    _check_training(spec, layers, context)
     built = [layer for layer in layers if layer is not None]
     if len(built) < len(layers):
         return None
@@ -86,8 +117,24 @@ def build_model(spec: ModelSpec, semantics: Semantics, problems: list[Problem]) 
         raise ModelFileError(
             f"model {printable(spec.name)!r}: its layers do not fit together: {error}"
         ) from error
-    model.semantics = semantics
+    model.semantics = context.semantics
     return model
+
+
+def _check_training(spec: ModelSpec, layers: list[Layer | None], context: registry.BuildContext) -> None:
+    """Drop ``training`` from calls that it changes nothing in, or that the user wants without dropout."""
+    for layer_spec, layer in zip(spec.layers, layers, strict=True):
+        for node in layer_spec.nodes:
+            if not node.kwargs.pop("training", None) or layer is None:
+                continue
+            for inner in walk_layers(layer):
+                is_dropout = inner.training_effect == DRAWS_RANDOM_NUMBERS
+                if inner.training_effect is None or (is_dropout and context.dropout_off):
+                    continue
+                supported = "calls with training=False are supported"
+                if is_dropout:
+                    supported += '; or run without dropout: load_model(..., dropout="off")'
+                context.problems.append(Problem(inner.name, inner.class_name, "training", "True", supported))
 
 
 def _sequential(spec: ModelSpec, layers: list[Layer]) -> Model:
@@ -140,10 +187,8 @@ def _functional(spec: ModelSpec, layers: list[Layer]) -> Model:
     return Functional(inputs, outputs, name=spec.name, layers=layers)
 
 
-def _nested_model(
-    spec: LayerSpec, model: ModelSpec, semantics: Semantics, problems: list[Problem]
-) -> Layer | None:
-    return build_model(model, semantics, problems)
+def _nested_model(spec: LayerSpec, model: ModelSpec, context: registry.BuildContext) -> Layer | None:
+    return build_model(model, context)
 
 
 registry.set_model_builder(_nested_model)
