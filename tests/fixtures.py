@@ -109,7 +109,9 @@ def unpacked(archive):
     if archive not in _scratch:
         _scratch[archive] = tempfile.TemporaryDirectory(prefix=f"unrolled-{archive}-")
         with tarfile.open(DATA / f"{archive}.tar.xz") as stored:
-            stored.extractall(_scratch[archive].name, filter="data")
+            # Python 3.10 and 3.11 have filters from 3.10.12 and 3.11.4 on.
+            filters = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            stored.extractall(_scratch[archive].name, **filters)
     return Path(_scratch[archive].name)
 
 
