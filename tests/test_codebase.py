@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import unrolled
@@ -276,6 +277,27 @@ def compare(where, stub, scope):
 def test_the_stub_has_the_names_and_parameters_of_the_module():
     stub = ast.parse((PACKAGE / "_core.pyi").read_text(encoding="utf-8"))
     compare("_core", stub.body, _core)
+
+
+# ------------------------------------------------------------------ the README
+
+
+def test_the_quick_start_is_two_blocks_of_one_line():
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Quick start\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```bash\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert [block.count("\n") for block in blocks] == [1, 1]
+
+
+def test_the_example_of_the_readme_runs(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    names = {}
+    exec("\n".join(blocks), names)
+    assert "mackey_glass" in capsys.readouterr().out
+    last = names["model"].predict(names["series"][None, :5, None])[:, -1]
+    np.testing.assert_array_equal(names["y"], last)
 
 
 # -------------------------------------------------- doctests, licence, version
