@@ -7,6 +7,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "plan/generate.h"
 #include "plan/stream.h"
 
 namespace unrolled::bindings {
@@ -191,6 +192,52 @@ class Turn {
   std::atomic_flag& flag_;
 };
 
+Generation make_generation(const std::string& feed, Index steps, Index width, double temperature,
+                           Index top_k, bool from_logits, std::uint64_t seed) {
+  if (feed != "values" && feed != "ids" && feed != "one_hot") fail({"generate: no feed ", feed});
+  const Feed kind = feed == "values" ? Feed::kValues : feed == "ids" ? Feed::kIds : Feed::kOneHot;
+  return {kind, steps, width, temperature, top_k, from_logits, seed};
+}
+
+py::array new_results(const Generation& generation, Index rows) {
+  if (generation.steps < 0) fail({"generate: expected steps of at least 0"});
+  TensorType type{DType::kInt32, make_shape(std::vector<Index>{rows, generation.steps})};
+  if (generation.feed == Feed::kValues) {
+    type = {DType::kFloat32, make_shape(std::vector<Index>{rows, generation.steps, generation.width})};
+  }
+  return new_array(type);
+}
+
+py::array generate_from_window(const Plan& plan, const py::array& window, const std::string& feed,
+                               Index steps, Index width, double temperature, Index top_k, bool from_logits,
+                               std::uint64_t seed) {
+  const Generation generation = make_generation(feed, steps, width, temperature, top_k, from_logits, seed);
+  if (plan.input_count() != 1 || plan.output_count() != 1) fail({"generate: expected one input and output"});
+  TensorType type;
+  const py::array checked = check_input(plan, 0, window, type);
+  const Index token = generation.feed == Feed::kIds ? 1 : width;
+  const int rank = generation.feed == Feed::kIds ? 2 : 3;
+  if (type.shape.rank != rank || type.shape.dims[0] < 1 || type.shape.dims[1] < 1 ||
+      (rank == 3 && type.shape.dims[2] != token)) {
+    fail({"generate: a window ", to_string(type), " does not fit outputs of ", std::to_string(width)});
+  }
+  const TensorType output = plan.infer({&type, 1})[0];
+  const Shape& shape = output.shape;
+  if (output.dtype != DType::kFloat32 || shape.rank < 2 || shape.rank > 3 || shape.dims[0] != type.shape.dims[0] ||
+      shape.dims[shape.rank - 1] != width || (shape.rank == 3 && shape.dims[1] < 1)) {
+    fail({"generate: expected outputs of ", std::to_string(width), ", got ", to_string(output)});
+  }
+  py::array results = new_results(generation, type.shape.dims[0]);
+  AlignedBuffer copy(byte_count(type));
+  std::memcpy(copy.data(), checked.data(), static_cast<std::size_t>(byte_count(type)));
+  void* to = results.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    generate(plan, type, generation, copy.data(), to);
+  }
+  return results;
+}
+
 class BoundStream {
  public:
   BoundStream(Caller caller, Index rows) : caller_(std::move(caller)), stream_(caller_.plan(), rows) {}
@@ -237,6 +284,31 @@ class BoundStream {
       }
     }
     for (const Index row : *rows) stream_.reset_row(row);
+  }
+
+  py::array generate(const WeightArray& outputs, const std::string& feed, Index steps, Index width,
+                     double temperature, Index top_k, bool from_logits, std::uint64_t seed) {
+    const Turn turn(busy_);
+    const Generation generation = make_generation(feed, steps, width, temperature, top_k, from_logits, seed);
+    const StreamPlan& plan = caller_.plan();
+    const bool is_ids = generation.feed == Feed::kIds;
+    if (plan.inputs.size() != 1 || plan.output_count != 1 || plan.inputs[0].shape.rank != (is_ids ? 2 : 3) ||
+        plan.inputs[0].dtype != (is_ids ? DType::kInt32 : DType::kFloat32) ||
+        (!is_ids && plan.inputs[0].shape.dims[2] != width) ||
+        element_count(stream_.step_outputs()[0].shape) != stream_.rows() * width) {
+      fail({"generate: one input does not fit one output of ", std::to_string(width)});
+    }
+    if (outputs.ndim() != 2 || outputs.shape(0) != stream_.rows() || outputs.shape(1) != width) {
+      fail({"generate: expected last outputs of shape (", std::to_string(stream_.rows()), ", ",
+            std::to_string(width), "), got ", describe(outputs)});
+    }
+    py::array results = new_results(generation, stream_.rows());
+    void* to = results.mutable_data();
+    {
+      const py::gil_scoped_release release;
+      unrolled::generate(stream_, generation, outputs.data(), to);
+    }
+    return results;
   }
 
   double bytes_per_timestep() const { return stream_.bytes_per_timestep(); }
@@ -382,6 +454,9 @@ std::unique_ptr<Bound> make(const Plan& plan, Index rows,
 }  // namespace
 
 void bind_stream(py::module_& module) {
+  module.def("generate_from_window", &generate_from_window, py::arg("plan"), py::arg("window"),
+             py::kw_only(), py::arg("feed"), py::arg("steps"), py::arg("width"), py::arg("temperature"),
+             py::arg("top_k"), py::arg("from_logits"), py::arg("seed"));
   py::class_<BoundStream>(module, "Stream", "Rows stepped together; for one thread at a time.")
       .def(py::init(&make<BoundStream>), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("rows"),
            py::kw_only(), py::arg("input_shapes"), py::arg("states"), py::arg("sequence_outputs"),
@@ -389,6 +464,9 @@ void bind_stream(py::module_& module) {
       .def("step", &BoundStream::step, py::arg("x"), py::arg("out") = py::none())
       .def("run", &BoundStream::run, py::arg("x"))
       .def("bytes_per_timestep", &BoundStream::bytes_per_timestep)
+      .def("generate", &BoundStream::generate, py::arg("outputs"), py::kw_only(), py::arg("feed"),
+           py::arg("steps"), py::arg("width"), py::arg("temperature"), py::arg("top_k"),
+           py::arg("from_logits"), py::arg("seed"))
       .def("reset", &BoundStream::reset, py::arg("rows") = py::none())
       .def("states", &BoundStream::states)
       .def("set_states", &BoundStream::set_states, py::arg("states"), py::arg("timesteps_seen"))

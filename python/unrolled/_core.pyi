@@ -160,6 +160,18 @@ class Stream:
     ) -> None: ...
     def step(self, x: Any, out: Any = None) -> Any: ...  # one array where there is one output, else a list
     def run(self, x: Any) -> Any: ...
+    def generate(
+        self,
+        outputs: NDArray[Any],  # the last ones, [rows, width]
+        *,
+        feed: str,  # "values", "ids" or "one_hot"
+        steps: int,
+        width: int,
+        temperature: float,  # 0: the most likely token
+        top_k: int,  # 0: all tokens
+        from_logits: bool,
+        seed: int,
+    ) -> NDArray[Any]: ...  # [rows, steps] of ids, or [rows, steps, width]
     def bytes_per_timestep(self) -> float: ...  # of all intermediate values of one timestep
     def reset(self, rows: Sequence[int] | None = None) -> None: ...
     def states(self) -> list[NDArray[Any]]: ...  # copies
@@ -187,6 +199,18 @@ class StreamPool:
     def state(self, id: int) -> tuple[list[NDArray[Any]], int]: ...  # copies, timesteps seen
     def set_state(self, id: int, states: Sequence[NDArray[Any]], timesteps_seen: int) -> None: ...
 
+def generate_from_window(
+    plan: Plan,
+    window: NDArray[Any],
+    *,
+    feed: str,
+    steps: int,
+    width: int,
+    temperature: float,
+    top_k: int,
+    from_logits: bool,
+    seed: int,
+) -> NDArray[Any]: ...
 def isa() -> str: ...
 def available_isas() -> list[str]: ...
 def set_num_threads(count: int) -> None: ...

@@ -270,6 +270,68 @@ class Model(Layer):
         result: list[Any] = predict_sequences(self, sequences, lengths, batch_size)
         return result
 
+    def generate(
+        self,
+        x: Any,
+        steps: int,
+        *,
+        window: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        from_logits: bool = False,
+    ) -> NDArray[Any]:
+        """Feed the model's output back as its next input, again and again; the loop is in C++.
+
+        A causal model whose number of timesteps is free runs as a stream: every step sees all timesteps
+        before it. A model with a fixed number of timesteps, or with ``window``, sees that many last ones.
+        Either way the result is that of a loop around ``predict``.
+
+        Parameters
+        ----------
+        x : array_like
+            What to go on from: ``(batch, timesteps, features)``, or ids ``(batch, timesteps)``.
+        steps : int
+            How many timesteps to generate.
+        window : int, optional
+            Give the model only so many last timesteps.
+        temperature : float, optional
+            Draw tokens with probabilities raised to ``1 / temperature``; 0 takes the most likely one, which
+            is the default of models that take ids. Given for a model that takes vectors, its output is
+            the probabilities of tokens and their one-hot vectors are fed back.
+        top_k : int, optional
+            Draw among so many most likely tokens (``temperature`` is then 1 where absent).
+        seed : int, optional
+            The same seed draws the same tokens, each row by itself; a different one each time where absent.
+        from_logits : bool
+            The model's output is logits, not probabilities.
+
+        Returns
+        -------
+        ndarray
+            ``(batch, steps, features)`` of float32, or ``(batch, steps)`` of int32 ids for tokens.
+
+        Raises
+        ------
+        ValueError
+            The output cannot be the next input, an id is out of range, or an argument is.
+
+        Examples
+        --------
+        >>> import numpy as np, unrolled
+        >>> model = unrolled.Sequential(
+        ...     [unrolled.layers.GRU(4, input_shape=(None, 2)), unrolled.layers.Dense(2)]
+        ... )
+        >>> model.generate(np.ones((1, 5, 2)), steps=3).shape
+        (1, 3, 2)
+        """
+        from unrolled.streaming.generation import generate
+
+        return generate(
+            self, x, steps, window=window, temperature=temperature, top_k=top_k, seed=seed,
+            from_logits=from_logits,
+        )  # fmt: skip
+
     def stream(self, batch_size: int = 1) -> Stream:
         """A live stream of this model: timesteps in, outputs out, the states kept in between.
 

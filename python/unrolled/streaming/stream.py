@@ -51,11 +51,12 @@ class Stream:
     """
 
     def __init__(self, model: Model, batch_size: int = 1) -> None:
-        self._start(CompiledStream.of(model), batch_size)
+        self._start(model, CompiledStream.of(model), batch_size)
 
-    def _start(self, compiled: CompiledStream, batch_size: int) -> None:
+    def _start(self, model: Model, compiled: CompiledStream, batch_size: int) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}")
+        self._model = model
         self._compiled = compiled
         self._batch_size = int(batch_size)
         self._core = _core.Stream(compiled.plan, self._batch_size, **compiled.core_arguments)
@@ -160,6 +161,46 @@ class Stream:
         empty = [np.zeros((shape[0], 0, *shape[2:]), np.float32) for shape in shapes]
         return empty if len(empty) > 1 else empty[0]
 
+    def generate(
+        self,
+        last: Any,
+        steps: int,
+        *,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        from_logits: bool = False,
+    ) -> NDArray[Any]:
+        """What would follow if the model's output were its next input; the stream itself stays where it is.
+
+        Parameters
+        ----------
+        last : ndarray
+            ``(batch_size, size)``: what the last ``step`` gave.
+        steps, temperature, top_k, seed, from_logits
+            As in ``Model.generate``.
+
+        Returns
+        -------
+        ndarray
+            ``(batch_size, steps, features)``, or ``(batch_size, steps)`` ids of tokens; begins with what
+            follows from ``last``.
+
+        Raises
+        ------
+        ValueError
+            As ``Model.generate``.
+        """
+        from unrolled.streaming.generation import core_arguments, ends
+
+        model = self._model
+        tensor, width = ends(model)
+        arguments = core_arguments(
+            model, tensor, width, steps, temperature=temperature, top_k=top_k, seed=seed,
+            from_logits=from_logits,
+        )  # fmt: skip
+        return self.copy()._core.generate(np.asarray(last, np.float32), **arguments)
+
     def reset(self, rows: int | Iterable[int] | None = None) -> None:
         """Start anew: all rows, or only those given.
 
@@ -199,7 +240,7 @@ class Stream:
     def copy(self) -> Stream:
         """A stream of its own that goes on from here."""
         other = Stream.__new__(Stream)
-        other._start(self._compiled, self._batch_size)
+        other._start(self._model, self._compiled, self._batch_size)
         other._core.set_states(self._core.states(), self._core.timesteps_seen())
         return other
 
