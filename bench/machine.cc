@@ -168,17 +168,18 @@ double barrier_cost(int threads) {
   double best = 1e30;
   for (int attempt = 0; attempt < 3; ++attempt) {
     const auto flags = std::make_unique<Flag[]>(static_cast<std::size_t>(threads));
-    best = std::min(best, best_seconds(threads, 1, [&](int thread) {
-      for (long step = 1; step <= kSteps; ++step) {
-        flags[static_cast<std::size_t>(thread)].step.store(step, std::memory_order_release);
-        for (int other = 0; other < threads; ++other) {
-          int turns = 0;
-          while (flags[static_cast<std::size_t>(other)].step.load(std::memory_order_acquire) < step) {
-            if (++turns > 10'000) std::this_thread::yield();
+    best = std::min(
+        best, best_seconds(threads, 1, [&](int thread) {
+          for (long step = 1; step <= kSteps; ++step) {
+            flags[static_cast<std::size_t>(thread)].step.store(step, std::memory_order_release);
+            for (int other = 0; other < threads; ++other) {
+              int turns = 0;
+              while (flags[static_cast<std::size_t>(other)].step.load(std::memory_order_acquire) < step) {
+                if (++turns > 10'000) std::this_thread::yield();
+              }
+            }
           }
-        }
-      }
-    }));
+        }));
   }
   return best * 1e9 / kSteps;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Numbers below 1.2e-38 count as zero while this lives, on this thread, as TensorFlow computes too. A state that
-// fades away in silence passes through them, where every operation takes the processor a hundred times longer.
+// Numbers below 1.2e-38 count as zero while this lives, on this thread, as TensorFlow computes too. A state
+// that fades away in silence passes through them, where every operation takes the processor a hundred times
+// longer.
 #pragma once
 
 #include <cstdint>

@@ -61,7 +61,8 @@ std::vector<py::tuple> output_shapes(const Plan& plan, const std::vector<std::ve
 }  // namespace
 
 void bind_plan(py::module_& module) {
-  py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", "Immutable; any number of threads may run it at once.")
+  py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan",
+                                          "Immutable; any number of threads may run it at once.")
       .def("run", &run, py::arg("inputs"), py::arg("max_rows") = 0, py::arg("threads") = 0)
       .def("output_shapes", &output_shapes, py::arg("input_shapes"));
 }

@@ -39,8 +39,8 @@ class Caller {
   std::size_t input_count() const { return plan_.inputs.size(); }
   std::size_t output_count() const { return plan_.output_count; }
 
-  // The inputs of a step, (rows, ...), or of a block, (rows, timesteps, ...). `rows` or `timesteps` below 0 is
-  // taken from the first input.
+  // The inputs of a step, (rows, ...), or of a block, (rows, timesteps, ...). `rows` or `timesteps` below 0
+  // is taken from the first input.
   void take_inputs(py::handle given, Index& rows, Index* timesteps, std::span<py::object> arrays,
                    std::span<const void*> from) const {
     if (arrays.size() == 1) {
@@ -72,8 +72,7 @@ class Caller {
                           std::span<py::object> inputs, std::span<void*> to) const {
     if (types.size() == 1) return take_output(0, types[0], is_step, given, inputs, to[0]);
     py::list results(types.size());
-    if (!given.is_none() &&
-        (!py::isinstance<py::sequence>(given) || py::len(given) != results.size())) {
+    if (!given.is_none() && (!py::isinstance<py::sequence>(given) || py::len(given) != results.size())) {
       fail({"out: expected a list of ", std::to_string(types.size()), " arrays"});
     }
     for (std::size_t i = 0; i < types.size(); ++i) {
@@ -111,8 +110,8 @@ class Caller {
       if (timesteps != nullptr) expected += ", " + size(*timesteps, "timesteps");
       for (int i = 2; i < type.shape.rank; ++i) expected += ", " + std::to_string(type.shape.dims[i]);
       expected += expected.find(',') == std::string::npos ? ",)" : ")";
-      fail({plan_.inputs.size() == 1 ? "" : "input " + std::to_string(index) + ": ", "expected shape ", expected,
-            ", got ", describe(result)});
+      fail({plan_.inputs.size() == 1 ? "" : "input " + std::to_string(index) + ": ", "expected shape ",
+            expected, ", got ", describe(result)});
     }
     rows = result.shape(0);
     if (timesteps != nullptr) *timesteps = result.shape(1);
@@ -181,7 +180,8 @@ class Turn {
  public:
   explicit Turn(std::atomic_flag& flag) : flag_(flag) {
     if (flag_.test_and_set(std::memory_order_acquire)) {
-      throw std::runtime_error("this stream is being run by another thread; give each thread its own (copy())");
+      throw std::runtime_error(
+          "this stream is being run by another thread; give each thread its own (copy())");
     }
   }
   ~Turn() { flag_.clear(std::memory_order_release); }
@@ -192,8 +192,8 @@ class Turn {
   std::atomic_flag& flag_;
 };
 
-Generation make_generation(const std::string& feed, Index steps, Index width, double temperature,
-                           Index top_k, bool from_logits, std::uint64_t seed) {
+Generation make_generation(const std::string& feed, Index steps, Index width, double temperature, Index top_k,
+                           bool from_logits, std::uint64_t seed) {
   if (feed != "values" && feed != "ids" && feed != "one_hot") fail({"generate: no feed ", feed});
   const Feed kind = feed == "values" ? Feed::kValues : feed == "ids" ? Feed::kIds : Feed::kOneHot;
   return {kind, steps, width, temperature, top_k, from_logits, seed};
@@ -223,8 +223,9 @@ py::array generate_from_window(const Plan& plan, const py::array& window, const 
   }
   const TensorType output = plan.infer({&type, 1})[0];
   const Shape& shape = output.shape;
-  if (output.dtype != DType::kFloat32 || shape.rank < 2 || shape.rank > 3 || shape.dims[0] != type.shape.dims[0] ||
-      shape.dims[shape.rank - 1] != width || (shape.rank == 3 && shape.dims[1] < 1)) {
+  if (output.dtype != DType::kFloat32 || shape.rank < 2 || shape.rank > 3 ||
+      shape.dims[0] != type.shape.dims[0] || shape.dims[shape.rank - 1] != width ||
+      (shape.rank == 3 && shape.dims[1] < 1)) {
     fail({"generate: expected outputs of ", std::to_string(width), ", got ", to_string(output)});
   }
   py::array results = new_results(generation, type.shape.dims[0]);
@@ -280,7 +281,8 @@ class BoundStream {
     if (!rows) return stream_.reset();
     for (const Index row : *rows) {
       if (row < 0 || row >= stream_.rows()) {
-        fail({"reset: no row ", std::to_string(row), " in a stream of ", std::to_string(stream_.rows()), " rows"});
+        fail({"reset: no row ", std::to_string(row), " in a stream of ", std::to_string(stream_.rows()),
+              " rows"});
       }
     }
     for (const Index row : *rows) stream_.reset_row(row);
@@ -413,7 +415,8 @@ class BoundPool {
 
   void set_state(std::int64_t id, const py::sequence& given, std::int64_t seen) {
     const std::vector<CarriedState>& states = caller_.plan().states;
-    if (given.size() != states.size()) fail({"set_state: expected ", std::to_string(states.size()), " states"});
+    if (given.size() != states.size())
+      fail({"set_state: expected ", std::to_string(states.size()), " states"});
     std::vector<py::array> arrays;
     std::vector<const void*> from;
     for (std::size_t i = 0; i < states.size(); ++i) {
@@ -443,8 +446,7 @@ class BoundPool {
 };
 
 template <typename Bound>
-std::unique_ptr<Bound> make(const Plan& plan, Index rows,
-                            const std::vector<std::vector<Index>>& input_shapes,
+std::unique_ptr<Bound> make(const Plan& plan, Index rows, const std::vector<std::vector<Index>>& input_shapes,
                             const std::vector<std::tuple<std::string, std::vector<Index>, double>>& states,
                             std::vector<bool> sequence_outputs, py::function convert) {
   return std::make_unique<Bound>(
@@ -454,9 +456,9 @@ std::unique_ptr<Bound> make(const Plan& plan, Index rows,
 }  // namespace
 
 void bind_stream(py::module_& module) {
-  module.def("generate_from_window", &generate_from_window, py::arg("plan"), py::arg("window"),
-             py::kw_only(), py::arg("feed"), py::arg("steps"), py::arg("width"), py::arg("temperature"),
-             py::arg("top_k"), py::arg("from_logits"), py::arg("seed"));
+  module.def("generate_from_window", &generate_from_window, py::arg("plan"), py::arg("window"), py::kw_only(),
+             py::arg("feed"), py::arg("steps"), py::arg("width"), py::arg("temperature"), py::arg("top_k"),
+             py::arg("from_logits"), py::arg("seed"));
   py::class_<BoundStream>(module, "Stream", "Rows stepped together; for one thread at a time.")
       .def(py::init(&make<BoundStream>), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("rows"),
            py::kw_only(), py::arg("input_shapes"), py::arg("states"), py::arg("sequence_outputs"),

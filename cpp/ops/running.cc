@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The mean over timesteps of a sequence that comes in pieces: sums and counts are carried from call to call.
-// Accumulated as reduce "mean" and masked_mean do it, so that the bits are those of the whole sequence at once.
+// Accumulated as reduce "mean" and masked_mean do it, so that the bits are those of the whole sequence at
+// once.
 #include <cstring>
 
 #include "ops/factories.h"

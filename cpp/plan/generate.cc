@@ -105,8 +105,7 @@ Index Sampler::draw(const float* scores, Index row) {
 
 void Sampler::next(const float* outputs, void* inputs) {
   if (generation_.feed == Feed::kValues) {
-    std::memcpy(inputs, outputs,
-                static_cast<std::size_t>(rows_ * generation_.width) * sizeof(float));
+    std::memcpy(inputs, outputs, static_cast<std::size_t>(rows_ * generation_.width) * sizeof(float));
     return;
   }
   for (Index row = 0; row < rows_; ++row) {

@@ -251,7 +251,8 @@ void Plan::Run::run_block(Workspace& workspace, Index block, Index blocks, int t
       const bool is_table = tables_ != nullptr && i >= tables_->first_input;
       types[i] = state.inputs[i];
       types[i].shape.dims[0] = rows.end - rows.begin;
-      from[i] = static_cast<const char*>(inputs[i]) + (is_table ? 0 : row_bytes(state.inputs[i]) * rows.begin);
+      from[i] =
+          static_cast<const char*>(inputs[i]) + (is_table ? 0 : row_bytes(state.inputs[i]) * rows.begin);
     }
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const bool is_table = tables_ != nullptr && i >= tables_->first_output;

@@ -53,8 +53,8 @@ void StreamPlan::check() const {
   if (plan->input_count() != inputs.size() + states.size() ||
       plan->output_count() != output_count + states.size()) {
     fail({"stream: the plan has ", std::to_string(plan->input_count()), " inputs and ",
-          std::to_string(plan->output_count()), " outputs, which do not fit ",
-          std::to_string(states.size()), " states"});
+          std::to_string(plan->output_count()), " outputs, which do not fit ", std::to_string(states.size()),
+          " states"});
   }
   const std::vector<TensorType> given = types(1, 1);
   const std::vector<TensorType> results = plan->infer(given);
