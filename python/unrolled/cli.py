@@ -10,8 +10,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,16 @@ input files:
 output files:
   .npy, .csv (one output only; rows as above), .npz (keys: "output", or "output_0", "output_1", ...; the
   names of the outputs where the model's outputs are a dict). Without -o, CSV goes to the standard output.
+"""
+
+
+_STREAMS = """\
+input, read from the standard input as it comes:
+  lines (the default): a line is a timestep, its features numbers separated by commas; one line of column names
+  may come first; an empty line starts a new sequence
+  --binary: a frame is a timestep, its features float32 in little-endian order (ids of an embedding: int32)
+output, written to the standard output at once:
+  for each timestep one line, or one frame of float32: what the model predicts for all timesteps so far
 """
 
 
@@ -138,6 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--timesteps", type=_positive, metavar="N", help="timesteps of every sequence in a .csv input"
     )
+
+    stream = command("stream", _stream, "step a model through timesteps as they come", _STREAMS)
+    stream.add_argument("--binary", action="store_true", help="frames of float32 instead of lines")
 
     bench = command(
         "bench",
@@ -407,6 +421,24 @@ def _write(path: Path, outputs: dict[str, NDArray[Any]]) -> None:
             raise UsageError(f"the model has {len(outputs)} outputs, which do not fit .npy: use .npz")
         with open(path, "wb") as file:
             np.save(file, next(iter(outputs.values())))
+
+
+# --------------------------------------------------------------------- stream
+
+
+def _stream(options: argparse.Namespace) -> int:
+    from unrolled.errors import StreamError
+    from unrolled.streaming.lines import run_frames, run_lines
+
+    model = _load(options)
+    run = run_frames if options.binary else run_lines
+    try:
+        run(model, cast(BufferedReader, sys.stdin.buffer), sys.stdout.buffer)
+    except StreamError as error:
+        return _fail(str(error), BAD_MODEL)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+    return OK
 
 
 # ---------------------------------------------------------------------- bench
