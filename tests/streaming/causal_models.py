@@ -103,6 +103,14 @@ MODELS: dict[str, Callable[[], Model]] = {
     ),
     "softmax_in_the_cell": lambda: chain(layers.GRU(4, activation="softmax", return_sequences=True)),
     "stateful": lambda: chain(layers.LSTM(4, return_sequences=True, stateful=True)),
+    "conv_lstm": lambda: Sequential(
+        [
+            Input((None, 6, 2)),
+            layers.ConvLSTM1D(3, 3, padding="same", return_sequences=True),
+            layers.TimeDistributed(layers.Flatten()),
+            layers.LSTM(3),
+        ]
+    ),
     "masked_lstm": lambda: masked(layers.LSTM(4, return_sequences=True), layers.LSTM(3)),
     "masked_gru_sequences": lambda: masked(layers.GRU(4, return_sequences=True), layers.Dense(2)),
     "masked_zero_output": lambda: masked(
