@@ -61,6 +61,7 @@ class Stream:
         self._batch_size = int(batch_size)
         self._core = _core.Stream(compiled.plan, self._batch_size, **compiled.core_arguments)
         self._is_plain = compiled.is_plain
+        self._longest_piece = max(1, int(MAX_BLOCK_BYTES / max(1.0, self._core.bytes_per_timestep())))
 
     @property
     def batch_size(self) -> int:
@@ -120,12 +121,16 @@ class Stream:
             ``block`` has another shape, a value is out of range, or there are no timesteps and the model has
             an output that is not a sequence. The stream is as before the piece of the block that failed.
         """
+        # The usual block needs nothing but the checks in C++: 64 samples of audio take 4 microseconds.
+        shape = getattr(block, "shape", ())
+        if self._is_plain and len(shape) > 1 and 0 < shape[1] <= self._longest_piece:
+            return self._core.run(block)
         compiled = self._compiled
         arrays = self._as_blocks(compiled.flatten(block))
         timesteps = arrays[0].shape[1]
         if timesteps == 0:
             return compiled.unflatten(self._nothing())
-        limit = self._longest_piece()
+        limit = self._longest_piece
         if timesteps <= limit:
             return compiled.unflatten(self._core.run(arrays if len(arrays) > 1 else arrays[0]))
         pieces = []
@@ -149,9 +154,6 @@ class Stream:
                 shown = ", ".join(str(size) for size in (self._batch_size, "timesteps", *tensor.shape[2:]))
                 raise ValueError(f"input {tensor.name!r}: expected shape ({shown}), got {array.shape}")
         return arrays
-
-    def _longest_piece(self) -> int:
-        return max(1, int(MAX_BLOCK_BYTES / max(1.0, self._core.bytes_per_timestep())))
 
     def _nothing(self) -> Any:
         compiled = self._compiled
