@@ -222,6 +222,15 @@ def differences(which, fresh):
     return found
 
 
+def _config(archive):
+    """The config of a ``.keras`` without the ids of shared objects, which are addresses in memory."""
+
+    def without_ids(pairs):
+        return {key: value for key, value in pairs if key != "shared_object_id"}
+
+    return json.loads(archive.read("config.json"), object_pairs_hook=without_ids)
+
+
 def _file_differences(name, old, new):
     if name.endswith(".npz"):
         a, b = np.load(io.BytesIO(old)), np.load(io.BytesIO(new))
@@ -235,7 +244,7 @@ def _file_differences(name, old, new):
         ]
     if name.endswith(".keras"):
         with zipfile.ZipFile(io.BytesIO(old)) as a, zipfile.ZipFile(io.BytesIO(new)) as b:
-            same = a.namelist() == b.namelist() and a.read("config.json") == b.read("config.json")
+            same = a.namelist() == b.namelist() and _config(a) == _config(b)
         return [] if same else ["config.json"]
     if name.endswith(".h5"):
         import h5py
