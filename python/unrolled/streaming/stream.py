@@ -122,7 +122,7 @@ class Stream:
             an output that is not a sequence. The stream is as before the piece of the block that failed.
         """
         # The usual block needs nothing but the checks in C++: 64 samples of audio take 4 microseconds.
-        shape = getattr(block, "shape", ())
+        shape: tuple[int, ...] = getattr(block, "shape", ())
         if self._is_plain and len(shape) > 1 and 0 < shape[1] <= self._longest_piece:
             return self._core.run(block)
         compiled = self._compiled
