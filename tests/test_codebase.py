@@ -48,7 +48,8 @@ MAY_IMPORT = {
     "streaming": FOUNDATION | {"layers", "models"},
     "inspection": FOUNDATION | {"formats", "layers", "models"},
     "benchmark": FOUNDATION | {"models"},
-    "cli": FOUNDATION | {"benchmark", "formats", "inspection", "layers", "models", "streaming"},
+    "oracle": FOUNDATION | {"layers", "models"},
+    "cli": FOUNDATION | {"benchmark", "formats", "inspection", "layers", "models", "oracle", "streaming"},
     "__main__": {"cli"},
     "__init__": FOUNDATION | {"formats", "layers", "models", "streaming"},
 }
@@ -58,8 +59,8 @@ EXCEPTIONS = {
     ("models", "streaming"): "Model.stream and its kin are where users look for them",
     ("utils", "layers"): "a new seed restarts the automatic names of layers",
 }
-# What `unrolled bench` times beside unrolled, where it is installed.
-PEERS = {"keras", "onnxruntime", "tensorflow"}
+# What `unrolled bench` and `unrolled check --oracle` run beside unrolled, where it is installed.
+PEERS = {"keras", "onnxruntime", "tensorflow", "tf_keras"}
 STANDARD_LIBRARY = set(sys.stdlib_module_names) | {"__future__"}
 # Running, or unpickling, what a file says is made impossible by not having the means.
 FORBIDDEN_MODULES = {
@@ -129,7 +130,7 @@ def test_the_package_needs_numpy_only_and_cannot_run_code(path):
         assert top not in FORBIDDEN_MODULES, f"{name_of(path)} imports {top}"
         if top == "rich":
             assert in_function, "rich is optional"
-        elif top in PEERS and room(path) == "benchmark":
+        elif top in PEERS and room(path) in ("benchmark", "oracle"):
             assert in_function, f"{top} is optional"
         else:
             assert top in STANDARD_LIBRARY | {"numpy", "unrolled"}, f"{name_of(path)} imports {top}"

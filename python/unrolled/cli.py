@@ -139,6 +139,24 @@ def _parser() -> argparse.ArgumentParser:
         "say which Keras wrote a file, what it uses, and everything in it that is not supported",
     )
     check.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    check.add_argument(
+        "--oracle",
+        action="store_true",
+        help="also run the file in Keras, where it is installed, on masked, variable-length and batched inputs",
+    )
+
+    convert = command(
+        "convert",
+        _convert,
+        "write a model as a Keras 3 file that gives the same numbers in Keras 3",
+        "The file is written only if Keras 3 can express the model; the reasons why not are listed.\n\n",
+    )
+    convert.add_argument("new", metavar="NEW", help="the .keras file to write; replaced where it exists")
+    convert.add_argument(
+        "--approximate",
+        action="store_true",
+        help="write the nearest that Keras 3 has where it cannot express the model, and say so",
+    )
 
     predict = command("predict", _predict, "run a model on the numbers of a file", _LAYOUTS)
     predict.add_argument("input", metavar="INPUT", help="a .npy, .npz or .csv file")
@@ -203,6 +221,14 @@ def _summary(options: argparse.Namespace) -> int:
 # ---------------------------------------------------------------------- check
 
 
+def _convert(options: argparse.Namespace) -> int:
+    if Path(options.new).suffix != ".keras":
+        raise UsageError(f"{options.new}: the new file's name must end in .keras")
+    for note in _load(options).save(options.new, approximate=options.approximate):
+        print(note)
+    return OK
+
+
 def _check(options: argparse.Namespace) -> int:
     from unrolled.inspection import inspect_file
 
@@ -213,8 +239,33 @@ def _check(options: argparse.Namespace) -> int:
             raise
         print(json.dumps({"file": options.file, "supported": False, "error": str(error)}, indent=2))
         return BAD_MODEL
-    print(json.dumps(_as_json(options.file, report), indent=2) if options.json else _as_text(report))
+    found, oracle = _ask_oracle(options, report)
+    if options.json:
+        print(json.dumps(_as_json(options.file, report) | found, indent=2))
+    else:
+        print(_as_text(report) + oracle)
     return BAD_MODEL if report.problems else OK
+
+
+def _ask_oracle(options: argparse.Namespace, report: Report) -> tuple[dict[str, Any], str]:
+    """What Keras gives, for JSON and as text; nothing where it was not asked for."""
+    if not options.oracle or report.model is None:
+        return {}, ""
+    from unrolled.oracle import OracleError, compare
+
+    try:
+        result = compare(options.file, options.weights, report.model)
+    except OracleError as error:
+        return {"oracle": {"error": str(error)}}, f"\noracle      {error}"
+    lines = [f"oracle      {result.keras}: largest differences of any output"]
+    for case in result.comparisons:
+        length = f", {case.timesteps} timesteps" if case.timesteps else ""
+        padding = "" if case.padding == "none" else f", {case.padding} padding"
+        lines.append(
+            f"  batch of {case.batch}{length}{padding}: {case.difference:.1e} of outputs up to {case.scale:.2g}"
+        )
+    found = {"keras": result.keras, "comparisons": [vars(case) for case in result.comparisons]}
+    return {"oracle": found}, "\n" + "\n".join(lines)
 
 
 def _as_json(path: str, report: Report) -> dict[str, Any]:

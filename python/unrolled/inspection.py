@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from unrolled.errors import ModelFileError, Problem, UnsupportedModelError
+from unrolled.errors import ModelFileError, Problem, UnsupportedModelError, printable
 from unrolled.formats import read_model
 from unrolled.layers.registry import layer_classes
 from unrolled.models import Model
 from unrolled.models.loading import build_from_file
-from unrolled.semantics import KERAS_3, Semantics
+from unrolled.models.saving import differing_layers
 from unrolled.spec import LayerSpec, ModelFile, ModelSpec
 
 _MERGES = {"Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"}
-_RECURRENT = {"GRU", "LSTM", "RNN", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
 _CELLS = {"GRU", "GRUCell"}
 # Keys that every layer has, and keys that decide how training starts.
 _NOT_INFERENCE = {"name", "trainable", "dtype", "seed", "unit_forget_bias"}
@@ -109,6 +108,7 @@ def inspect_file(path: str | os.PathLike[str], weights: str | os.PathLike[str] |
         model.compile_plan([tensor.dtype for tensor in model.inputs])
     except (ValueError, TypeError) as error:
         raise ModelFileError(f"the model loads, but does not run: {error}") from error
+    report.differences += _mask_differences(model)
     report.model = model
     return report
 
@@ -181,9 +181,6 @@ def _shown(value: Any) -> Any:
 def _differences(file: ModelFile, layers: list[LayerSpec]) -> Iterator[str]:
     """Where this model's numbers would differ under the rules of Keras 3.15, one sentence each."""
 
-    def named(*classes: str) -> str:
-        return ", ".join(repr(layer.name) for layer in layers if layer.class_name in classes)
-
     old = [layer.name for layer in layers if "hard_sigmoid_v2" in map(_text, layer.config.values())]
     if old:
         yield (
@@ -198,32 +195,32 @@ def _differences(file: ModelFile, layers: list[LayerSpec]) -> Iterator[str]:
                 f"GRU {', '.join(map(repr, gru))} has reset_after=False, which files of this age need not "
                 "say; Keras 3 takes True where they do not"
             )
-    has_masks = any(
-        layer.class_name == "Masking" or layer.config.get("mask_zero") is True for layer in layers
-    )
-    if has_masks:
-        yield from _mask_differences(file.semantics, named)
 
 
-def _mask_differences(semantics: Semantics, named: Any) -> Iterator[str]:
-    if semantics.merge_masks != KERAS_3.merge_masks and (merges := named(*_MERGES)):
-        yield f"masks that meet in {merges} are combined by AND; Keras 3.4 and later: OR"
-    if semantics.concatenate_masks != KERAS_3.concatenate_masks and (merges := named("Concatenate")):
-        yield f"masks that meet in {merges} are reduced by all(); Keras 3.4 and later: any()"
-    if semantics.time_distributed_mask != KERAS_3.time_distributed_mask and (
-        wrappers := named("TimeDistributed")
-    ):
-        yield f"the mask after {wrappers} is that of the layer inside; Keras 3: the mask that came in"
-    if semantics.bidirectional_zero_output != KERAS_3.bidirectional_zero_output and (
-        wrappers := named("Bidirectional")
-    ):
-        yield f"masked steps of {wrappers} repeat the previous output; Keras 3 gives zeros there"
-    if semantics.masked_output != KERAS_3.masked_output and (recurrent := named(*_RECURRENT)):
-        yield f"masked steps at the start of {recurrent} give the initial state; Keras 3 gives zeros"
-    if semantics.rescaling_keeps_mask != KERAS_3.rescaling_keeps_mask and (
-        layers := named("Rescaling", "Normalization")
-    ):
-        yield f"{layers} drops the mask; Keras 3 passes it on"
+# Class to the attributes of Semantics that it follows, and what today's Keras does instead.
+_RULES: dict[str, str] = {
+    **dict.fromkeys(_MERGES, "masks that meet are combined by AND; Keras 3.4 and later: OR"),
+    "Concatenate": "masks that meet are reduced by all(); Keras 3.4 and later: any()",
+    "TimeDistributed": "the mask after it is that of the layer inside; Keras 3: the mask that came in",
+    "Bidirectional": "masked steps repeat the previous output; Keras 3 gives zeros there",
+    **dict.fromkeys(("Rescaling", "Normalization"), "drops the mask; Keras 3 passes it on"),
+    **dict.fromkeys(
+        ("Softmax", "MultiHeadAttention"),
+        "rows without anything allowed get equal weights; Keras 3.10: zeros",
+    ),
+    **dict.fromkeys(
+        ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+        "masked steps repeat the previous output; Keras 3 gives zeros under Bidirectional",
+    ),
+}
+_STEPS = "masked steps at the start give the initial state; Keras 3 gives zeros"
+
+
+def _mask_differences(model: Model) -> Iterator[str]:
+    """Layers whose rule for masks is another today, where a mask or state that makes a difference arrives."""
+    for layer in differing_layers(model):
+        name = printable(layer.name)
+        yield f"{layer.class_name} {name!r}: {_RULES.get(layer.class_name, _STEPS)}"
 
 
 def _text(value: Any) -> str:

@@ -267,9 +267,13 @@ class Lowering:
         """Build a plan that also takes and gives the states in ``carried``."""
         return self.ops.finish([*outputs, *(state.next for state in self.carried)])
 
+    def written_states(self) -> list[int]:
+        """Ids of the states that layers keep after the call."""
+        return [value for _, states in self._writers for value in states]
+
     def finish(self, outputs: Sequence[int]) -> CompiledPlan:
         """Build the plan that gives ``outputs``."""
-        extra = [value for _, states in self._writers for value in states]
+        extra = self.written_states()
         return CompiledPlan(
             self.ops.finish([*outputs, *extra]),
             len(outputs),

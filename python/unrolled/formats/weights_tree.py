@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,7 +162,7 @@ def _match(model: WeightedObject, index: dict[Path, _Group], walk: _Walk, same_m
             _match_any(assignment, found, path, index, used)
             continue
         group = index.get((*path, "vars"))
-        variables = _stored_order(found.own_variables)
+        variables = stored_order(found.own_variables)
         if group is None:
             if variables:
                 raise ModelFileError(
@@ -214,7 +214,7 @@ def _listed(arrays: dict[int, StoredArray]) -> str:
     return f"{len(arrays)} (numbers {', '.join(map(str, sorted(arrays)[:8]))})" if arrays else "none"
 
 
-def _stored_order(variables: list[Any]) -> list[Any]:
+def stored_order(variables: list[Any]) -> list[Any]:
     """The order of ``vars``: creation order, but kernel, bias, scale where the kernel is quantised.
 
     A quantised kernel is not trainable, which puts the bias before it among the layer's variables
@@ -227,10 +227,28 @@ def _stored_order(variables: list[Any]) -> list[Any]:
     return sorted(variables, key=lambda variable: rank.get(variable.name, 3))
 
 
+def object_paths(
+    model: WeightedObject, class_names: Mapping[int, str]
+) -> Iterator[tuple[WeightedObject, Path]]:
+    """The objects of a model with the groups that Keras 3 writes their variables to, each once.
+
+    ``class_names`` has, by id, the class under which an object is written where it is another than its own.
+    """
+    for found, path, _ in _Walk({}, True, False, class_names).objects(model):
+        yield found, path
+
+
 class _Walk:
     """The objects of a model with their paths in the file, in the order Keras writes them."""
 
-    def __init__(self, index: dict[Path, _Group], repeated: bool, by_name: bool) -> None:
+    def __init__(
+        self,
+        index: dict[Path, _Group],
+        repeated: bool,
+        by_name: bool,
+        class_names: Mapping[int, str] | None = None,
+    ) -> None:
+        self._class_names = class_names or {}
         self._prefixes = {path[:depth] for path in index for depth in range(len(path))}
         self._doubled = (ROOT_2_12,) in self._prefixes
         self._root = ROOT_2_12 if self._doubled else ROOT
@@ -297,7 +315,8 @@ class _Walk:
                 if original is not layer:
                     self.copies.append((layer, original))
                 continue
-            name = _group_name(layer)
+            written = self._class_names.get(id(layer))
+            name = _group_name(layer) if written is None else snake_case(written)
             number = counters.get(name, -1) + 1
             # tf.keras 2.12 and 2.13 list a layer with weights twice (_layer_checkpoint_dependencies).
             counters[name] = number + 1 if doubled and any(True for _ in slots(layer)) else number

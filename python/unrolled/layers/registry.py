@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -245,14 +247,31 @@ def set_semantics(layer: Layer, semantics: Semantics) -> None:
         set_semantics(inner, semantics)
 
 
+# What changes serialised layers while a model is being written: see ``changing_serialized``.
+Change = Callable[[Layer, "dict[str, Any]"], "dict[str, Any]"]
+_change: ContextVar[Change | None] = ContextVar("change", default=None)
+
+
+@contextmanager
+def changing_serialized(change: Change) -> Iterator[None]:
+    """While inside, in this thread: every ``serialize_layer`` gives what ``change`` makes of its result."""
+    token = _change.set(change)
+    try:
+        yield
+    finally:
+        _change.reset(token)
+
+
 def serialize_layer(layer: Layer) -> dict[str, Any]:
     """A layer inside a config, as Keras 3 writes it."""
-    return {
+    serialized = {
         "module": "keras.layers",
         "class_name": layer.class_name,
         "config": layer.get_config(),
         "registered_name": None,
     }
+    change = _change.get()
+    return serialized if change is None else change(layer, serialized)
 
 
 def deserialize_value(value: Any) -> Any:

@@ -144,6 +144,43 @@ class Model(Layer):
         self.check_built()
         read_weights(path).load_into(self)
 
+    def save(self, path: str | PathLike[str], *, approximate: bool = False) -> list[str]:
+        """Write the model as a ``.keras`` file that Keras 3 loads and that gives the same numbers there.
+
+        Parameters
+        ----------
+        path : path-like
+            Ends in ``.keras``; replaced where it exists, in one step.
+        approximate : bool
+            Whether what Keras 3 cannot express is written as the nearest that it can.
+
+        Returns
+        -------
+        list of str
+            What was written differently from the model: weights scaled to give Keras 2's hard_sigmoid by
+            Keras 3's, and, with ``approximate``, everything whose numbers will differ.
+
+        Raises
+        ------
+        UnsupportedModelError
+            Keras 3 cannot express the model; ``problems`` has all reasons.
+        ValueError
+            The name does not end in ``.keras``, or the model is not built.
+
+        Examples
+        --------
+        >>> import tempfile, unrolled
+        >>> model = unrolled.Sequential([unrolled.layers.SimpleRNN(3, input_shape=(2, 10))])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model.keras")
+        ...     unrolled.load_model(f"{folder}/model.keras").count_params()
+        []
+        42
+        """
+        from unrolled.models.saving import save_model
+
+        return save_model(self, path, approximate=approximate)
+
     def reset_state(self) -> None:
         """Zero the states of all stateful layers."""
         for layer in walk_layers(self):

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Writing `.keras` files as Keras 3 does: config, weights by the tree of objects, and who wrote them.
+
+Source: keras 3.15 ``saving/saving_lib.py``. Files come to be in one step: written beside the target under
+another name, then renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import ModelFileError
+from unrolled.formats.hdf5_writing import Group, write_hdf5
+from unrolled.formats.weights_tree import object_paths, stored_order
+from unrolled.spec import WeightedObject
+
+# The version whose layout and rules the files have.
+WRITTEN_VERSION = "3.15.1"
+# Members that Keras stores beside the variables and that inference does not use, by class.
+_EXTRA = {"Normalization": (3, np.zeros((), np.int32))}
+
+
+def write_keras(
+    path: Path,
+    config: Mapping[str, Any],
+    model: WeightedObject,
+    values: Mapping[int, NDArray[Any]],
+    class_names: Mapping[int, str],
+) -> None:
+    """Write a model in Keras 3's format.
+
+    Parameters
+    ----------
+    path : Path
+        The file, replaced where it exists.
+    config : mapping
+        ``config.json``.
+    model : WeightedObject
+        Whose variables are written.
+    values : mapping
+        By id of a variable, what is written instead of its value.
+    class_names : mapping
+        By id of an object, the class that the config has for it.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; there is no half of it then.
+    ModelFileError
+        The config holds what JSON cannot say.
+    """
+    try:
+        text = json.dumps(config, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"the model's config cannot be written as JSON: {error}") from error
+    metadata = {"keras_version": WRITTEN_VERSION, "date_saved": datetime.now().strftime("%Y-%m-%d@%H:%M:%S")}
+    weights = _weights(model, values, class_names)
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("metadata.json", json.dumps(metadata))
+        archive.writestr("config.json", text)
+        archive.writestr("model.weights.h5", weights)
+
+
+def _weights(
+    model: WeightedObject, values: Mapping[int, NDArray[Any]], class_names: Mapping[int, str]
+) -> bytes:
+    """The HDF5 file of the variables."""
+    root = Group()
+    root.at("layers")
+    for found, path in object_paths(model, class_names):
+        variables = stored_order(found.own_variables)
+        if not variables:
+            continue
+        group = root.at(*path, "vars")
+        group.attributes["name"] = found.name
+        for number, variable in enumerate(variables):
+            group.children[str(number)] = values.get(id(variable), variable.numpy())
+        extra = _EXTRA.get(found.class_name)
+        if extra is not None and len(variables) < extra[0]:
+            group.children[str(extra[0] - 1)] = extra[1]
+    return write_hdf5(root)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Any]:
+    """A new file that takes the place of ``path`` once all of it is written; none is left after an error."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: MIT
+"""Writing any model as a Keras 3 file that gives the same numbers there, or saying what Keras 3 cannot do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled import activations, tree
+from unrolled.errors import Problem, UnsupportedModelError, printable
+from unrolled.formats.writing import write_keras
+from unrolled.layers.base import Layer
+from unrolled.layers.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
+from unrolled.layers.conv_recurrent import ConvLSTMCell
+from unrolled.layers.custom import PythonLayer
+from unrolled.layers.recurrent import Recurrent
+from unrolled.layers.registry import changing_serialized, serialize_layer
+from unrolled.layers.symbolic import KerasTensor
+from unrolled.lowering import Flow, Lowering
+from unrolled.models.base import Model, walk_layers
+from unrolled.models.functional import Functional
+from unrolled.models.sequential import Sequential
+from unrolled.segments import Recorder
+from unrolled.semantics import KERAS_3
+from unrolled.variable import PlanCache, Variable
+
+OLD, NEW = "hard_sigmoid_v2", "hard_sigmoid"
+# clip(0.2 x + 0.5, 0, 1) is Keras 3's clip(y / 6 + 0.5, 0, 1) at y = 1.2 x.
+SCALE = 1.2
+
+# Config keys that say how a file came to be, and that Keras 3's layers do not take.
+_NOT_KERAS_3 = frozenset({
+    "time_major", "implementation", "use_cudnn", "input_length", "sparse_embedding", "input_dtype",
+    "batch_input_shape", "fused", "renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size",
+    "adjustment", "experimental_reset", "autocast", "sparse", "reverse_state_order",
+})  # fmt: skip
+# These layers take less than others (keras 3.15 layers/regularization/spatial_dropout.py).
+_SPATIAL_DROPOUT = frozenset({"rate", "seed", "name", "dtype", "data_format"})
+_TRAINING_SUFFIXES = ("_regularizer", "_constraint")
+_REGULARIZERS = {"L1", "L2", "L1L2", "OrthogonalRegularizer"}
+_CONSTRAINTS = {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"}
+# Where Keras 3 has the classes of operations (keras.src.ops.<module>).
+_OPERATION_MODULES = {
+    "nn": {
+        "Relu", "ReLU", "Relu6", "Sigmoid", "Softplus", "Softsign", "Silu", "LogSigmoid", "LeakyRelu",
+        "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Celu", "Glu", "TanhShrink", "HardTanh", "HardShrink",
+        "SoftShrink", "Threshold", "Squareplus", "SparsePlus", "SparseSigmoid", "Sparsemax", "Softmax",
+        "LogSoftmax", "Mish",
+    },
+    "core": {"Cast", "StopGradient"},
+}  # fmt: skip
+
+
+def save_model(model: Model, path: str | PathLike[str], *, approximate: bool = False) -> list[str]:
+    """Write a model as a Keras 3 ``.keras`` file.
+
+    Parameters
+    ----------
+    model : Model
+        Built.
+    path : path-like
+        A ``.keras`` file, replaced where it exists.
+    approximate : bool
+        Whether what Keras 3 cannot express is written as the nearest that it can.
+
+    Returns
+    -------
+    list of str
+        What was written differently: weights scaled for Keras 3's hard_sigmoid, and, with ``approximate``,
+        everything whose numbers will differ.
+
+    Raises
+    ------
+    UnsupportedModelError
+        Keras 3 cannot express the model; ``problems`` has all reasons.
+    ValueError
+        ``path`` does not end in ``.keras``, or the model is not built.
+    """
+    target = Path(path)
+    if target.suffix != ".keras":
+        raise ValueError(f"expected a file name that ends in .keras, got {target.name!r}")
+    model.check_built()
+    writer = _Writer(model)
+    config = writer.serialize()
+    problems = writer.problems + ([] if approximate else writer.approximations)
+    if problems:
+        raise UnsupportedModelError(problems)
+    write_keras(target, config, model, writer.values, writer.class_names)
+    return [*writer.notes, *(str(problem) for problem in writer.approximations)]
+
+
+def differing_layers(model: Model) -> list[Layer]:
+    """Layers that give other numbers under the rules of today's Keras than under those of their writer.
+
+    Each layer's rules are changed alone, and the model is lowered again: where its outputs come from other
+    operations, the rules matter, because a mask or a state reaches them.
+    """
+    groups = []
+    for layer in walk_layers(model):
+        # A layer and the cells that it sweeps follow one rule.
+        group = [layer, *(layer.sublayers() if isinstance(layer, Recurrent) else ())]
+        if not isinstance(layer, Model | Cell | StackedRNNCells) and layer.semantics != KERAS_3:
+            groups.append(group)
+    before = _trace(model)
+    if not groups or not _differs(model, [layer for group in groups for layer in group], before):
+        return []
+    return [group[0] for group in groups if _differs(model, group, before)]
+
+
+def _differs(model: Model, layers: list[Layer], before: list[bytes]) -> bool:
+    """Whether the model computes something else while ``layers`` follow today's rules."""
+    own = [layer.semantics for layer in layers]
+    for layer in layers:
+        layer.semantics = KERAS_3
+    try:
+        return _trace(model) != before
+    except ValueError:  # today's rules do not even lead to a result
+        return True
+    finally:
+        for layer, semantics in zip(layers, own, strict=True):
+            layer.semantics = semantics
+
+
+def _trace(model: Model) -> list[bytes]:
+    """Hashes of how every output, and every state that is kept, is computed."""
+    lowering = Lowering(PlanCache(), records=True)
+    recorder = lowering.ops
+    assert isinstance(recorder, Recorder)
+    flows = [
+        Flow(lowering.ops.input(tensor.dtype, tensor.ndim), tensor.shape, tensor.dtype)
+        for tensor in model.inputs
+    ]
+    result = model.lower(lowering, tree.unflatten(model.input_tree(), iter(flows)))
+    outputs = [flow.value for flow in tree.leaves(result)]
+    return recorder.digests([*outputs, *lowering.written_states()])
+
+
+class _Writer:
+    """The config of a model in Keras 3's words, and what its weights must be for the same numbers."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.problems: list[Problem] = []
+        # Problems that --approximate ignores.
+        self.approximations: list[Problem] = []
+        self.notes: list[str] = []
+        self.values: dict[int, NDArray[Any]] = {}
+        self.class_names: dict[int, str] = {}
+        self._changed: dict[int, dict[str, str]] = {}
+        self._places = Counter(_places(model))
+        for layer in walk_layers(model):
+            self._check(layer)
+        if not self.problems:
+            for layer in differing_layers(model):
+                self.approximations.append(
+                    Problem(
+                        layer.name,
+                        layer.class_name,
+                        "",
+                        "masks as the Keras that wrote the file has them",
+                        "Keras 3 treats the mask that arrives here differently",
+                    )
+                )
+
+    def serialize(self) -> dict[str, Any]:
+        """``config.json``."""
+        if self.problems:
+            return {}
+        with changing_serialized(self._change):
+            config: dict[str, Any] = _plain(serialize_layer(self._model))
+            return config
+
+    # ------------------------------------------------------------------ checks
+
+    def _check(self, layer: Layer) -> None:
+        """Note what of a layer Keras 3 cannot express, and scale weights for its hard_sigmoid."""
+        if isinstance(layer, PythonLayer):
+            self._problem(layer, "", "a Python function", "a file holds no functions")
+        if isinstance(layer, Recurrent) and layer.time_major:
+            self._problem(layer, "time_major", "True", "Keras 3 takes the batch first")
+        if isinstance(layer, Model | Recurrent):
+            return
+        for key in ("activation", "recurrent_activation"):
+            activation = getattr(layer, key, None)
+            if not isinstance(activation, activations.Activation):
+                continue
+            if activation.function is not None:
+                self._problem(layer, key, activation.name, "a file holds no functions")
+            elif activation.name == OLD:
+                self._old_hard_sigmoid(layer, key)
+
+    def _problem(self, layer: Layer, key: str, found: str, supported: str) -> None:
+        self.problems.append(Problem(layer.name, layer.class_name, key, found, supported))
+
+    def _old_hard_sigmoid(self, layer: Layer, key: str) -> None:
+        """Keras 2's function through Keras 3's: everything that leads into it scaled by 1.2."""
+        self._changed.setdefault(id(layer), {})[key] = NEW
+        if layer.class_name == "Activation":
+            # No weights lead into it: a layer with two steps stands for it.
+            self.class_names[id(layer)] = "Sequential"
+            self.notes.append(
+                f"layer {printable(layer.name)!r}: Keras 2's hard_sigmoid is written as Rescaling(1.2) and "
+                "Keras 3's"
+            )
+            return
+        parts = _leading_into(layer, key)
+        if parts is None:
+            self.approximations.append(
+                Problem(
+                    layer.name,
+                    layer.class_name,
+                    key,
+                    "Keras 2's hard_sigmoid, clip(0.2 x + 0.5, 0, 1)",
+                    "Keras 3 has clip(x / 6 + 0.5, 0, 1), and no weights here could make up for it",
+                )
+            )
+            return
+        for variable, columns in parts:
+            array = np.array(self.values.get(id(variable), variable.numpy()))
+            array[..., columns] = (array[..., columns].astype(np.float64) * SCALE).astype(np.float32)
+            self.values[id(variable)] = array
+        self.notes.append(
+            f"layer {printable(layer.name)!r}: weights of {key} are scaled by 1.2, with which Keras 3's "
+            "hard_sigmoid gives what Keras 2's gives"
+        )
+
+    # ------------------------------------------------------------------ config
+
+    def _change(self, layer: Layer, serialized: dict[str, Any]) -> dict[str, Any]:
+        """A serialised layer in today's words."""
+        config = serialized["config"]
+        if layer.is_operation:
+            module = next(
+                (name for name, classes in _OPERATION_MODULES.items() if layer.class_name in classes), "numpy"
+            )
+            serialized |= {"module": f"keras.src.ops.{module}", "registered_name": layer.class_name}
+            return serialized
+        if isinstance(layer, Sequential):
+            serialized["module"] = "keras"
+        elif isinstance(layer, Functional):
+            serialized |= {"module": "keras.src.models.functional", "registered_name": "Functional"}
+            _number_nested(layer, config)
+        else:
+            serialized["config"] = config = self._clean(layer.class_name, config)
+        for changed in (layer, getattr(layer, "cell", None)):
+            config |= self._changed.get(id(changed), {})
+        if self._places[id(layer)] > 1:
+            # One object in several places stays one.
+            serialized["shared_object_id"] = id(layer)
+        if layer.class_name == "ThresholdedReLU":
+            theta = config.pop("theta")
+            config["threshold"] = theta
+            serialized["class_name"] = "ReLU"
+        if self.class_names.get(id(layer)) == "Sequential" and not isinstance(layer, Model):
+            return _rescaled_hard_sigmoid(serialized)
+        return serialized
+
+    def _clean(self, class_name: str, config: dict[str, Any]) -> dict[str, Any]:
+        cleaned = {}
+        for key, value in config.items():
+            if key in _NOT_KERAS_3:
+                continue
+            if class_name.startswith("SpatialDropout") and key not in _SPATIAL_DROPOUT:
+                continue
+            if key.endswith(_TRAINING_SUFFIXES) or key == "activity_regularizer":
+                if value is None:
+                    continue
+                value = _training_object(value)
+                if value is None:
+                    continue
+            cleaned[key] = value
+        return cleaned
+
+
+def _places(model: Layer) -> list[int]:
+    """Ids of layers, once for every place in a config."""
+    found: list[int] = []
+    pending: list[Layer] = [model]
+    entered: set[int] = set()
+    while pending:
+        layer = pending.pop()
+        if id(layer) in entered:
+            continue
+        entered.add(id(layer))
+        inner = layer.sublayers()
+        found += [id(child) for child in inner]
+        pending += inner
+    return found
+
+
+def _leading_into(layer: Layer, key: str) -> list[tuple[Variable, slice]] | None:
+    """Variables, with columns, whose products alone are the argument of an activation; None where there is
+    more to it."""
+    own = layer.own_variables
+    if isinstance(layer, ConvLSTMCell | LSTMCell):
+        # Gate blocks i, f, c, o. ``activation`` also takes the cell state.
+        units = layer.filters if isinstance(layer, ConvLSTMCell) else layer.units
+        if key == "activation":
+            return None
+        return [
+            (variable, slice(start * units, stop * units))
+            for variable in own
+            for start, stop in ((0, 2), (3, 4))
+        ]
+    if isinstance(layer, GRUCell):
+        # Blocks z, r, h; the reset gate is a factor between the kernels and the candidate's activation.
+        columns = slice(2 * layer.units, None) if key == "activation" else slice(0, 2 * layer.units)
+        return [(variable, columns) for variable in own]
+    if isinstance(layer, Cell):
+        return [(variable, slice(None)) for variable in own]
+    pointwise = [variable for variable in own if "pointwise" in variable.name]
+    if pointwise:
+        own = [variable for variable in own if "depthwise" not in variable.name]
+    names = {variable.name for variable in own}
+    if names <= {"kernel", "bias", "pointwise_kernel", "depthwise_kernel"} and not any(
+        name.endswith("_scale") for name in names
+    ):
+        return [(variable, slice(None)) for variable in own]
+    return None
+
+
+def _rescaled_hard_sigmoid(serialized: dict[str, Any]) -> dict[str, Any]:
+    config = serialized["config"]
+    name = config["name"]
+
+    def layer(class_name: str, **options: Any) -> dict[str, Any]:
+        options = {"name": f"{name}_{class_name.lower()}", "dtype": config["dtype"]} | options
+        return {
+            "module": "keras.layers",
+            "class_name": class_name,
+            "config": options,
+            "registered_name": None,
+        }
+
+    layers = [layer("Rescaling", scale=SCALE, offset=0.0), layer("Activation", activation=NEW)]
+    return {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"name": name, "trainable": True, "layers": layers},
+        "registered_name": None,
+    }
+
+
+def _number_nested(model: Functional, config: dict[str, Any]) -> None:
+    """Outputs of nested Functional models count the call that built them (keras 3.15 models/functional.py)."""
+    nested = {layer.name for layer in model.layers if isinstance(layer, Functional)}
+
+    def count(reference: Any) -> Any:
+        if isinstance(reference, list) and len(reference) == 3 and isinstance(reference[0], str):
+            return [reference[0], reference[1] + (reference[0] in nested), reference[2]]
+        if isinstance(reference, dict):
+            return {key: count(value) for key, value in reference.items()}
+        return [count(value) for value in reference]
+
+    for key in ("input_layers", "output_layers"):
+        config[key] = count(config[key])
+
+
+def _training_object(value: Any) -> dict[str, Any] | None:
+    """A regulariser or constraint of Keras's own in Keras 3's form; None for others, which only training
+    needs."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("config"), Mapping):
+        return None
+    name = value.get("class_name")
+    for module, classes in (("keras.regularizers", _REGULARIZERS), ("keras.constraints", _CONSTRAINTS)):
+        if name in classes:
+            return {
+                "module": module,
+                "class_name": name,
+                "config": dict(value["config"]),
+                "registered_name": None,
+            }
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON: lists for tuples, numbers for NumPy's."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, slice):
+        bounds = {"start": value.start, "stop": value.stop, "step": value.step}
+        return {"class_name": "__slice__", "config": _plain(bounds)}
+    if value is ...:
+        return {"class_name": "__ellipsis__", "config": {}}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return {"class_name": "__numpy__", "config": {"value": value.tolist(), "dtype": str(value.dtype)}}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, KerasTensor):
+        raise ValueError("a tensor outside of a call")
+    return value
