@@ -186,6 +186,7 @@ class Lowering:
         self._cache = cache
         self._readers: list[tuple[StatefulLayer, int]] = []
         self._writers: list[tuple[StatefulLayer, list[int]]] = []
+        self._changed_masks: dict[int, tuple[int | None, int]] = {}
 
     def nested(self) -> Lowering:
         """A lowering of a plan inside this one; its weights count as this one's."""
@@ -231,6 +232,24 @@ class Lowering:
             raise NeedsRecorderError
         return self.ops.call(function, operands, outputs)
 
+    def take_mask_away(self, value: int) -> None:
+        """Have all later users of ``value`` see no mask.
+
+        Keras keeps a mask on the tensor, which all its users share, and so do the tensors that a layer
+        without effect (Dropout) gives back as they are.
+        """
+        self._changed_masks[value] = (None, 2)
+
+    def give_mask_back(self, flow: Flow) -> None:
+        """Undo it, by a mask that was given explicitly to a model called on ``flow``."""
+        if flow.mask is not None and flow.value in self._changed_masks:
+            self._changed_masks[flow.value] = (flow.mask, flow.mask_rank)
+
+    def with_current_mask(self, flow: Flow) -> Flow:
+        """``flow`` with the mask that its tensor has by now."""
+        changed = self._changed_masks.get(flow.value)
+        return flow if changed is None else flow.with_mask(*changed)
+
     def stored_states(self, layer: StatefulLayer, shapes: Sequence[Sequence[int]]) -> list[int]:
         """Ids of the states, of these shapes without the batch, that ``layer`` kept from its last call.
 
@@ -240,11 +259,15 @@ class Lowering:
             raise StreamError(
                 f"layer {layer.name!r} is stateful, but its input is not one timestep of the stream at a time"
             )
+        for writer, states in self._writers:
+            if writer is layer:  # called before in this plan
+                return states
         self._readers.append((layer, len(shapes)))
         return [self.ops.input("float32", 1 + len(shape)) for shape in shapes]
 
     def store_states(self, layer: StatefulLayer, states: Sequence[int]) -> None:
         """Have ``layer`` keep these values after the call."""
+        self._writers = [(writer, old) for writer, old in self._writers if writer is not layer]
         self._writers.append((layer, list(states)))
 
     def begin_call(self) -> None:

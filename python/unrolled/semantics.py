@@ -31,13 +31,28 @@ class Semantics:
         What a recurrent layer gives at a masked step before the first unmasked one: zeros ("previous"),
         or the initial hidden state ("state": stand-alone Keras up to 2.2).
     rescaling_keeps_mask : bool
-        ``Rescaling`` and ``Normalization`` pass the mask on (Keras 3) or drop it.
+        ``Rescaling``, ``Normalization`` and ``Identity`` pass the mask on (Keras 3) or drop it.
     convolutional_zero_output : bool
         ConvLSTM layers honour ``zero_output_for_mask`` (Keras 3), also where Bidirectional sets it, or always
         give the previous output at masked steps (before).
     softmax_zeroes_masked_rows : bool
         The Softmax layer, and MultiHeadAttention where it goes through it (with dropout, or giving the
         scores), gives zeros where a mask allows nothing (Keras 3.10 on), or equal weights (before).
+    lists_carry_masks : bool
+        Layers called on a list of tensors give their output a mask; those of Keras 3.0 to 3.3 never do.
+    states_hide_mask : bool
+        A recurrent layer that is given ``initial_state`` sweeps over every timestep, whatever mask its
+        input carries; only one given as ``mask`` counts (Keras 3, which fills in the mask of a call only
+        where there is one tensor argument). The mask passes on all the same.
+    explicit_mask_passes_on : bool
+        A mask given to a layer as ``mask`` becomes that of its output (Keras 2, and 3 from 3.11 on), or is
+        used once, and the output has the mask of the first input.
+    attention_takes_masks_away : bool
+        MultiHeadAttention removes the masks of its inputs, also for layers called on them later
+        (Keras 3.8 on).
+    stored_states_win : bool
+        A stateful recurrent layer that is given ``initial_state`` uses it only while its stored states are
+        all 0 (tf.keras).
     """
 
     merge_masks: Literal["any", "all"] = "any"
@@ -48,6 +63,11 @@ class Semantics:
     rescaling_keeps_mask: bool = True
     convolutional_zero_output: bool = True
     softmax_zeroes_masked_rows: bool = True
+    lists_carry_masks: bool = True
+    states_hide_mask: bool = True
+    explicit_mask_passes_on: bool = True
+    attention_takes_masks_away: bool = True
+    stored_states_win: bool = False
 
 
 KERAS_3 = Semantics()

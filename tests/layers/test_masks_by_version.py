@@ -79,13 +79,13 @@ MASK_RULES = {
         layers.PReLU(shared_axes=[1]), layers.ThresholdedReLU(), layers.Dropout(0.5), layers.SpatialDropout1D(0.5),
         layers.GaussianNoise(0.5), layers.GaussianDropout(0.5), layers.AlphaDropout(0.5),
         layers.ActivityRegularization(), layers.BatchNormalization(), layers.LayerNormalization(),
-        layers.GroupNormalization(1), layers.UnitNormalization(), layers.RMSNormalization(), layers.Identity(),
+        layers.GroupNormalization(1), layers.UnitNormalization(), layers.Identity(),
     ],
     "ends": [
         layers.Conv1D(2, 2), layers.MaxPooling1D(), layers.AveragePooling1D(), layers.Flatten(),
         layers.Permute([2, 1]), layers.Reshape([-1]), layers.UpSampling1D(), layers.ZeroPadding1D(),
         layers.Cropping1D(1), layers.GlobalMaxPooling1D(), layers.GlobalAveragePooling1D(),
-        layers.EinsumDense("abc,cd->abd", [None, 2]),
+        layers.EinsumDense("abc,cd->abd", [None, 2]), layers.RMSNormalization(),
     ],
 }  # fmt: skip
 
@@ -127,3 +127,114 @@ def test_rows_do_not_depend_on_their_batch() -> None:
     whole = layer(A, B)
     for row in range(5):
         np.testing.assert_array_equal(layer(A[row : row + 1], B[row : row + 1]), whole[row : row + 1])
+
+
+ADDING = {
+    "activation": "linear",
+    "use_bias": False,
+    "kernel_initializer": "ones",
+    "recurrent_initializer": "ones",
+}
+STEPS = np.array([[[1.0], [0.0], [3.0]]], np.float32)
+START = np.array([[10.0]], np.float32)
+
+
+def adding(name: str, **options: Any) -> Any:
+    """A layer that adds up what it reads."""
+    return layers.SimpleRNN(1, **ADDING, name=name, **options)
+
+
+@pytest.mark.parametrize("wrap", [lambda rnn: rnn, lambda rnn: layers.Bidirectional(rnn, merge_mode="sum")])
+@pytest.mark.parametrize("semantics", [KERAS_3, replace(KERAS_2, states_hide_mask=False)])
+def test_a_recurrent_layer_given_states_sees_no_mask_in_keras_3(wrap: Any, semantics: Any) -> None:
+    x, state = Input((3, 1)), Input((1,))
+    masked = layers.Masking(3.0)(x)
+    layer = wrap(adding("rnn", return_sequences=True))
+    both = isinstance(layer, layers.Bidirectional)
+    output = layer(masked, initial_state=[state] * (2 if both else 1))
+    mean = layers.GlobalAveragePooling1D()
+    model = Model([x, state], [output, mean(output)])
+    registry.set_semantics(layer, semantics)
+    y, average = model.predict([STEPS, START], verbose=0)
+    # Masking makes the last step 0, so that a step more does not show in sums, but a zeroed output does.
+    hidden = semantics.states_hide_mask
+    forward = np.array([11, 11, 11 if hidden or not both else 0.0])
+    backward = np.array([11, 10, 10 if hidden else 0.0])
+    np.testing.assert_allclose(y[0, :, 0], forward + backward if both else forward)
+    # The mask passes on all the same: the mean is over two steps.
+    np.testing.assert_allclose(average[0, 0], y[0, :2, 0].mean())
+
+
+def test_a_mask_given_beside_states_counts_in_keras_3() -> None:
+    mask = np.array([[True, False, True]])
+    y = adding("rnn", return_sequences=True)(np.ones_like(STEPS), mask=mask, initial_state=START)
+    np.testing.assert_allclose(y[0, :, 0], [11, 11, 12])
+
+
+@pytest.mark.parametrize(("takes_away", "steps"), [(True, 3), (False, 2)])
+def test_multi_head_attention_takes_the_masks_of_its_inputs_away_since_keras_3_8(
+    takes_away: bool, steps: int
+) -> None:
+    x = Input((3, 1))
+    masked = layers.Dropout(0.5)(layers.Masking(3.0)(x))  # at inference what Dropout gives is what it takes
+    attention = layers.MultiHeadAttention(1, 1)
+    attended = attention(masked, masked)
+    # Runs after the attention, for it is as deep and comes later.
+    mean = layers.GlobalAveragePooling1D()(layers.Add()([masked, layers.Rescaling(0.0)(attended)]))
+    model = Model(x, [attended, mean])
+    registry.set_semantics(attention, replace(KERAS_3, attention_takes_masks_away=takes_away))
+    _, average = model.predict(STEPS, verbose=0)
+    np.testing.assert_allclose(average, [[1 / steps]])
+
+
+@pytest.mark.parametrize(("passes_on", "average"), [(True, 1 / 2), (False, 4 / 3)])
+def test_an_explicit_mask_passes_on_since_keras_3_11(passes_on: bool, average: float) -> None:
+    x, mask = Input((3, 1)), Input((3,), dtype="bool")
+    layer = layers.Activation("linear")
+    mean = layers.GlobalAveragePooling1D()(layer(x, mask=mask))
+    model = Model([x, mask], mean)
+    registry.set_semantics(layer, replace(KERAS_3, explicit_mask_passes_on=passes_on))
+    got = model.predict([STEPS, np.array([[True, True, False]])], verbose=0)
+    np.testing.assert_allclose(got, [[average]])
+
+
+def test_layers_called_on_lists_give_no_mask_in_keras_3_0_to_3_3() -> None:
+    x = Input((3, 1))
+    masked = layers.Masking(3.0)(x)
+    layer = layers.Add()
+    model = Model(x, layers.GlobalAveragePooling1D()(layer([masked, masked])))
+    np.testing.assert_allclose(model.predict(STEPS, verbose=0), [[2 / 2]])
+    registry.set_semantics(layer, replace(KERAS_3, lists_carry_masks=False))
+    fresh = Model(model.inputs[0], model.outputs[0])
+    np.testing.assert_allclose(fresh.predict(STEPS, verbose=0), [[2 / 3]], rtol=1e-6)
+
+
+def test_an_explicit_mask_may_have_three_axes() -> None:
+    x, mask = Input((2, 3, 1)), Input((2, 3), dtype="bool")
+    passed = layers.TimeDistributed(layers.Activation("linear"))(x, mask=mask)
+    joined = layers.Concatenate()([passed, passed])
+    model = Model([x, mask], layers.TimeDistributed(layers.GlobalAveragePooling1D())(joined))
+    values = np.arange(6, dtype=np.float32).reshape(1, 2, 3, 1)
+    kept = np.array([[[True, True, False], [False, True, True]]])
+    np.testing.assert_allclose(model.predict([values, kept], verbose=0)[0, :, 0], [0.5, 4.5])
+
+
+def test_stored_states_win_over_given_ones_in_tf_keras() -> None:
+    for wins, second in ((False, 14), (True, 18)):
+        x, state = Input((3, 1), batch_size=1), Input((1,), batch_size=1)
+        layer = adding("rnn", stateful=True)
+        model = Model([x, state], layer(x, initial_state=state))
+        registry.set_semantics(layer, replace(KERAS_3, stored_states_win=wins))
+        assert model([STEPS, START]) == 14
+        assert model([STEPS, START]) == second
+        model.reset_state()
+        assert model([STEPS, START]) == 14
+
+
+def test_a_stateful_layer_called_twice_in_a_graph_goes_on_from_its_first_call() -> None:
+    x = Input((3, 1), batch_size=1)
+    layer = adding("rnn", stateful=True, return_sequences=True)
+    model = Model(x, layer(layer(x)))
+    # First 1, 1, 4; then these are added to 4. The call after starts from 10 and gives 11, 11, 14.
+    np.testing.assert_allclose(model(STEPS)[0, :, 0], [5, 6, 10])
+    np.testing.assert_allclose(model(STEPS)[0, 0, 0], 14 + 11)

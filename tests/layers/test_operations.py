@@ -58,6 +58,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, ...], Callable[..., Any]]] = [
     ("Clip", {"x_min": -0.5, "x_max": 0.5}, (X,), lambda x: np.clip(x, -0.5, 0.5)),
     ("StopGradient", {}, (X,), lambda x: x),
     ("Identity", {}, (X,), lambda x: x),
+    ("ConvertToTensor", {"dtype": None, "sparse": None, "ragged": None}, (X,), lambda x: x),
     ("Exp", {}, (X,), np.exp),
     ("Tanh", {}, (X,), np.tanh),
     ("Relu", {}, (X,), lambda x: np.maximum(x, 0)),

@@ -109,6 +109,9 @@ OPERATIONS: Mapping[str, _Operation] = {
     "cast": _Operation("Cast", ("x",), {"dtype": "dtype"}),
     "reshape": _Operation("Reshape", ("tensor",), {"shape": "newshape"}),
     "transpose": _Operation("Transpose", ("a",), {"perm": "axes"}, {"axes": None}),
+    "compat.v1.transpose": _Operation("Transpose", ("a",), {"perm": "axes"}, {"axes": None}),
+    "compat.v1.squeeze": _Operation("Squeeze", ("input",), {"axis": "axis"}, {"axis": None}),
+    "clip_by_value": _Operation("Clip", ("t",), {"clip_value_min": "x_min", "clip_value_max": "x_max"}),
     "tile": _Operation("Tile", ("input",), {"multiples": "repeats"}),
     "repeat": _Operation("Repeat", ("input",), {"repeats": "repeats", "axis": "axis"}, {"axis": None}),
     "concat": _Operation("Concatenate", ("values",), {"axis": "axis"}),
@@ -120,7 +123,6 @@ OPERATIONS: Mapping[str, _Operation] = {
 
 # Arguments without effect where they have these values (TensorFlow writes out some of its defaults).
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "name": (None,),
     "transpose_a": (False,),
     "transpose_b": (False,),
     "adjoint_a": (False,),
@@ -129,6 +131,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "b_is_sparse": (False,),
     "output_type": (None,),
     "conjugate": (False,),
+    "squeeze_dims": (None,),
     "optimize": (True,),
     "layout": (None,),
 }
@@ -166,7 +169,7 @@ def _map_call(operation: _Operation, node: NodeSpec) -> tuple[NodeSpec, dict[str
     given = {
         key: value
         for key, value in node.kwargs.items()
-        if not any(value is neutral for neutral in _NEUTRAL.get(key, ()))
+        if key != "name" and not any(value is neutral for neutral in _NEUTRAL.get(key, ()))
     }
     values = dict(zip(operation.arguments, node.args, strict=False))
     if len(node.args) > len(operation.arguments) or set(values) & set(given):

@@ -78,7 +78,14 @@ class Writer:
                 semantics = replace(semantics, softmax_zeroes_masked_rows=False)
             if minor < 4:  # keras-team/keras 3.4.0, layers/merging/base_merge.py: masks are combined by OR
                 semantics = replace(semantics, merge_masks="all", concatenate_masks="all")
-            return semantics
+            # keras-team/keras, layers/layer.py: from 3.4.0 on the output of a layer called on a list gets a
+            # mask, from 3.11.0 on a mask given explicitly passes on.
+            return replace(
+                semantics,
+                lists_carry_masks=minor >= 4,
+                attention_takes_masks_away=minor >= 8,  # layers/attention/multi_head_attention.py
+                explicit_mask_passes_on=minor >= 11,
+            )
         return Semantics(
             merge_masks="all",
             concatenate_masks="all",
@@ -89,6 +96,9 @@ class Writer:
             else "previous",
             rescaling_keeps_mask=False,
             softmax_zeroes_masked_rows=False,
+            states_hide_mask=False,
+            attention_takes_masks_away=False,
+            stored_states_win=self.tensorflow,
             convolutional_zero_output=False,
         )
 

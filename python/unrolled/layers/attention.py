@@ -503,6 +503,9 @@ class MultiHeadAttention(Layer):
         shape = (*query.shape[:-1], self.num_heads, self.value_dim)
         assert self.output_dense is not None
         output = self.output_dense.lower(plan, Flow(mixed, shape)).with_mask(masks["query"])
+        if self.semantics.attention_takes_masks_away:
+            for taken in (query, value, value if key is None else key):
+                plan.take_mask_away(taken.value)
         if not return_scores:
             return output
         return [output, Flow(weights, (query.shape[0], self.num_heads, query.shape[1], value.shape[1]))]

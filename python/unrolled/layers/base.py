@@ -340,13 +340,40 @@ class Layer:
         self.check_training(kwargs.pop("training", None))
         first, *rest = args if args else (kwargs.pop("inputs", None),)
         flows = [leaf for leaf in tree.leaves([first, rest, kwargs, mask]) if isinstance(leaf, Flow)]
+        given = first
         if mask is not None:
             masks = tree.map_leaves(partial(as_mask, plan), mask)
             first = attach_masks(first, masks)
         if plan.is_streaming and any(flow.is_sequence for flow in flows):
             plan.begin_call()
-            return self.lower_stream(plan, flows, first, *rest, **kwargs)
-        return self.lower(plan, first, *rest, **kwargs)
+            result = self.lower_stream(plan, flows, first, *rest, **kwargs)
+        else:
+            result = self.lower(plan, first, *rest, **kwargs)
+        return self.output_masks(result, given, first)
+
+    def output_masks(self, result: Any, given: Any, masked: Any) -> Any:
+        """``result`` with the masks that the version of Keras leaves on it.
+
+        Parameters
+        ----------
+        result : Flow, or a tree of Flow
+            What ``lower`` gave for ``masked``.
+        given : Flow, or a tree of Flow
+            The first argument of the call.
+        masked : Flow, or a tree of Flow
+            The same with the masks that were given explicitly.
+        """
+        if isinstance(given, list | tuple):
+            if self.semantics.lists_carry_masks:
+                return result
+            return tree.map_leaves(lambda flow: flow.with_mask(None), result)
+        if given is masked or self.semantics.explicit_mask_passes_on:
+            return result
+
+        def previous(flow: Flow) -> Flow:
+            return flow.with_mask(given.mask, given.mask_rank) if flow.mask == masked.mask else flow
+
+        return tree.map_leaves(previous, result)
 
     # ----------------------------------------------------------------- streams
 

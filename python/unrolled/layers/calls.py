@@ -70,9 +70,9 @@ def as_mask(plan: Lowering, leaf: Any) -> Any:
 
 def attach_masks(inputs: Any, masks: Any) -> Any:
     if isinstance(inputs, Flow):
-        return inputs if masks is None else inputs.with_mask(masks.value)
+        return inputs if masks is None else inputs.with_mask(masks.value, len(masks.shape))
     if isinstance(inputs, list | tuple) and isinstance(masks, Flow):
-        return type(inputs)([inputs[0].with_mask(masks.value), *inputs[1:]])
+        return type(inputs)([inputs[0].with_mask(masks.value, len(masks.shape)), *inputs[1:]])
     if isinstance(inputs, list | tuple) and isinstance(masks, list | tuple):
         return type(inputs)([attach_masks(x, mask) for x, mask in zip(inputs, masks, strict=False)])
     raise ValueError("the structure of mask does not match the inputs")

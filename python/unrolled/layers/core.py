@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled import activations, initializers
+from unrolled import activations, initializers, tree
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, checked_shape, flag, number, positive_int
@@ -550,4 +550,6 @@ class Identity(Layer):
         return input_dtype
 
     def lower(self, plan: Lowering, x: Any, **kwargs: Any) -> Any:
-        return x
+        if self.semantics.rescaling_keeps_mask:
+            return x
+        return tree.map_leaves(lambda flow: flow.with_mask(None), x)

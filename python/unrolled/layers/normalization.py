@@ -295,8 +295,8 @@ class LayerNormalization(ScaleAndCenter):
 class RMSNormalization(Layer):
     """scale x / sqrt(mean(x^2) + epsilon), the mean over ``axis`` of every row.
 
-    Source: keras 3.15 ``layers/normalization/rms_normalization.py``. The shape stays; the mask passes
-    through.
+    Source: keras 3.15 ``layers/normalization/rms_normalization.py``. The shape stays; the mask ends, as
+    Keras's layer does not declare that it supports one.
 
     Parameters
     ----------
@@ -343,7 +343,7 @@ class RMSNormalization(Layer):
             epsilon=self.epsilon,
             root_mean_square=True,
         )
-        return x.derive(value, x.shape)
+        return Flow(value, x.shape)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"axis": axis_config(self.axis), "epsilon": self.epsilon}

@@ -661,6 +661,19 @@ class CastOperation(Typed):
 
 
 @register_operation
+class ConvertToTensorOperation(Typed):
+    """``keras.ops.convert_to_tensor``, which Keras leaves in graphs where it computes masks."""
+
+    ignored_config: ClassVar = {
+        "sparse": "inputs here are dense",
+        "ragged": "inputs here are dense",
+    }
+
+    def lower(self, plan: Lowering, x: Any, dtype: Any = None) -> Flow:  # type: ignore[override]
+        return self.result(operand(plan, x, self.describe(x, dtype)[1]), x, dtype)
+
+
+@register_operation
 class OnesLikeOperation(Typed):
     """``keras.ops.ones_like``."""
 

@@ -197,6 +197,11 @@ class Recurrent(Layer):
 
     # ---------------------------------------------------------------- lowering
 
+    def lower_call(self, plan: Lowering, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs, hidden = hide_mask(self, args, kwargs)
+        result = super().lower_call(plan, args, kwargs)
+        return result if hidden is None else show_mask(result, hidden, 1 if self.return_sequences else 0)
+
     def lower(self, plan: Lowering, x: Any, initial_state: Any = None, **kwargs: Any) -> Any:
         """See ``Layer.lower``.
 
@@ -244,7 +249,15 @@ class Recurrent(Layer):
                 raise ValueError(
                     f"layer {self.name!r} ({self.class_name}): expected {len(shapes)} initial states, got {len(given)}"
                 )
-            return [plan.as_float(state).value for state in given]
+            values = [plan.as_float(state).value for state in given]
+            if self.stateful and self.semantics.stored_states_win:
+                [flag] = plan.stored_states(_WhetherStored(self), [(1,)])
+                stored = plan.stored_states(self, shapes)
+                use_stored = plan.ops.cast(flag, "bool")
+                values = [
+                    plan.ops.select(use_stored, old, new) for old, new in zip(stored, values, strict=True)
+                ]
+            return values
         return plan.stored_states(self, shapes) if self.stateful else []
 
     def to_batch_major(self, plan: Lowering, x: Flow) -> Flow:
@@ -336,6 +349,58 @@ class Recurrent(Layer):
         if self.time_major:
             config["time_major"] = True
         return config
+
+
+class _WhetherStored:
+    """Reads as one state of ``layer``: 1 where any of its stored states is not 0."""
+
+    def __init__(self, layer: Recurrent) -> None:
+        self.name = layer.name
+        self._layer = layer
+
+    def states_for(self, batch: int) -> list[NDArray[np.float32]]:
+        stored = any(state.any() for state in self._layer.states_for(batch))
+        return [np.full((batch, 1), stored, np.float32)]
+
+    def store_states(self, states: Sequence[NDArray[np.float32]]) -> None:
+        """Nothing: the layer stores its own."""
+
+
+def hide_mask(
+    layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], Flow | None]:
+    """A call as the layer sees it where states hide the mask (``Semantics.states_hide_mask``).
+
+    Returns
+    -------
+    args, kwargs
+        The call; its sequence has no mask where that is hidden.
+    hidden : Flow or None
+        The sequence with its mask, which passes on.
+    """
+    kwargs = dict(kwargs)
+    if kwargs.get("constants") in (None, []):
+        kwargs.pop("constants", None)  # tf.keras writes it out for Bidirectional
+    x = args[0] if args else None
+    states = tree.leaves([list(args[1:]), kwargs.get("initial_state")])
+    hides = (
+        layer.semantics.states_hide_mask
+        and isinstance(x, Flow)
+        and x.mask is not None
+        and kwargs.get("mask") is None
+        and any(isinstance(leaf, Flow) for leaf in states)
+    )
+    if not hides:
+        return args, kwargs, None
+    assert isinstance(x, Flow)
+    return (x.with_mask(None), *args[1:]), kwargs, x
+
+
+def show_mask(result: Any, hidden: Flow, count: int) -> Any:
+    """``result`` with the mask of ``hidden`` on its first ``count`` outputs."""
+    flows = result if isinstance(result, list) else [result]
+    flows = [flow.with_mask(hidden.mask, hidden.mask_rank) for flow in flows[:count]] + flows[count:]
+    return flows if isinstance(result, list) else flows[0]
 
 
 def split_states(x: Any, initial_state: Any) -> tuple[Flow, list[Flow]]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import is_shape
-from unrolled.layers.recurrent import Recurrent, split_states
+from unrolled.layers.recurrent import Recurrent, hide_mask, show_mask, split_states
 from unrolled.layers.registry import register, serialize_layer
 from unrolled.lowering import Flow, Lowering
 
@@ -139,6 +139,12 @@ class Bidirectional(Layer):
         return result if len(result) > 1 else result[0]
 
     # ---------------------------------------------------------------- lowering
+
+    def lower_call(self, plan: Lowering, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs, hidden = hide_mask(self, args, kwargs)
+        result = super().lower_call(plan, args, kwargs)
+        count = (2 if self.merge_mode is None else 1) if self.return_sequences else 0
+        return result if hidden is None else show_mask(result, hidden, count)
 
     def lower(self, plan: Lowering, x: Any, initial_state: Any = None, **kwargs: Any) -> Any:
         """See ``Layer.lower``; ``initial_state``: first half forward, second half backward."""

@@ -230,6 +230,8 @@ class Model(Layer):
         rows = arrays[0].shape[0]
         if compiled.is_stateful:
             step = batch_size or self.inputs[0].shape[0] or rows
+            for start in range(0, rows, step or 1):
+                self._check_stateful_batch(min(step, rows - start))
             flat = _concatenate(
                 [compiled.run([a[i : i + step] for a in arrays]) for i in range(0, rows, step or 1)]
             )
@@ -439,14 +441,26 @@ class Model(Layer):
             return super()._call_on_arrays(args, kwargs)
         arrays = self._check_inputs(args[0])
         compiled, structure = self._compiled(arrays)
+        if compiled.is_stateful:
+            self._check_stateful_batch(arrays[0].shape[0])
         flat = compiled.run(arrays)
         if isinstance(structure, int) and len(arrays) == 1 and not compiled.is_stateful:
             self._plans.put(_THIN, _ThinPath(compiled, self.inputs[0].shape, arrays[0].dtype))
         return tree.unflatten(structure, iter(flat))
 
+    def _check_stateful_batch(self, rows: int) -> None:
+        declared = self.inputs[0].shape[0]
+        if declared is not None and rows != declared:
+            raise ValueError(
+                f"model {self.name!r} has stateful layers and a batch size of {declared}, got a batch of {rows}"
+            )
+
     def lower_stream(self, plan: Lowering, flows: Sequence[Flow], x: Any, *args: Any, **kwargs: Any) -> Any:
         # Its layers look after their own inputs.
         return self.lower(plan, x, *args, **kwargs)
+
+    def output_masks(self, result: Any, given: Any, masked: Any) -> Any:
+        return result  # with the masks of the layers inside
 
     def _compiled(self, arrays: Sequence[NDArray[Any]]) -> tuple[CompiledPlan, Any]:
         key = tuple(array.dtype.char for array in arrays)

@@ -64,6 +64,7 @@ class Functional(Model):
         self._input_tree = inputs
         self._output_tensors = outputs
         self._nodes = sort_nodes(inputs, outputs, self.name)
+        self._run_order = run_order(self._nodes)
         # Layers and operations; ``layers`` are those without the operations, as in Keras.
         self._operations = list(layers) if layers is not None else _by_depth(self._nodes, self.inputs)
         names = [layer.name for layer in self._operations]
@@ -118,12 +119,14 @@ class Functional(Model):
         given = [leaf for leaf in tree.leaves(x) if isinstance(leaf, Flow)]
         if len(given) != len(self.inputs):
             raise ValueError(f"model {self.name!r}: expected {len(self.inputs)} inputs, got {len(given)}")
+        for flow in given:
+            plan.give_mask_back(flow)
         flows: dict[int, Flow] = {id(tensor): flow for tensor, flow in zip(self.inputs, given, strict=True)}
 
         def value(leaf: Any) -> Any:
-            return flows[id(leaf)] if isinstance(leaf, KerasTensor) else leaf
+            return plan.with_current_mask(flows[id(leaf)]) if isinstance(leaf, KerasTensor) else leaf
 
-        for node in self._nodes:
+        for node in self._run_order:
             if all(id(tensor) in flows for tensor in tree.leaves(node.outputs)):
                 continue  # an input
             args, call_kwargs = tree.map_leaves(value, [list(node.args), node.kwargs])
@@ -207,6 +210,25 @@ def sort_nodes(inputs: Any, outputs: Any, name: str) -> list[Node]:
         stack.append((node, True))
         stack += [(parent.node, False) for parent in reversed(node.parents) if id(parent) not in given]
     return order
+
+
+def run_order(nodes: Sequence[Node]) -> list[Node]:
+    """``nodes`` in the order in which Keras runs them (keras 3.15 ``ops/function.py``, map_graph).
+
+    It shows where a call changes what a later one finds: the masks that MultiHeadAttention takes away, the
+    states of a stateful layer called twice.
+    """
+    depths: dict[int, int] = {}
+    layer_depths: dict[int, int] = {}
+    by_id = {id(node): node for node in nodes}
+    for node in reversed(nodes):
+        depth = max(depths.setdefault(id(node), 0), layer_depths.get(id(node.layer), 0))
+        depths[id(node)] = layer_depths[id(node.layer)] = depth
+        for parent in node.parents:
+            if parent.node is not None:
+                depths[id(parent.node)] = max(depth + 1, depths.get(id(parent.node), 0))
+    # Within a depth: in the order in which the calls were found.
+    return [by_id[key] for key in sorted(depths, key=lambda key: -depths[key]) if key in by_id]
 
 
 def _by_depth(nodes: Sequence[Node], inputs: Sequence[KerasTensor]) -> list[Layer]:
