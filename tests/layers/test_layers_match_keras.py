@@ -106,3 +106,15 @@ def test_a_config_makes_the_same_layer_again(number: int) -> None:
     again.set_weights(layer.get_weights())
     for first, second in zip(run(number, layer, inputs, call), run(number, again, inputs, call), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_the_scale_of_rms_normalization_is_along_the_last_axes_whichever_it_normalises() -> None:
+    layer = layers.RMSNormalization(axis=1, epsilon=0.0)
+    x = np.array([[[3.0, 4.0], [4.0, 3.0]]], np.float32)
+    layer.build(x.shape)
+    layer.set_weights([np.array([1.0, 10.0], np.float32)])
+    root = np.sqrt(12.5)
+    np.testing.assert_allclose(layer(x), [[[3 / root, 40 / root], [4 / root, 30 / root]]], rtol=1e-6)
+    other = layers.RMSNormalization(axis=1)
+    with pytest.raises(ValueError, match="Keras fails"):
+        other(np.ones((1, 3, 2), np.float32))

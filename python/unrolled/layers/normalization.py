@@ -335,14 +335,26 @@ class RMSNormalization(Layer):
         x = plan.as_float(x)
         axes = resolved_axes(self, self.axis, x.shape)
         sizes = {axis % len(x.shape): self._expected_sizes[axis] for axis in self.axis}
+        scale = plan.packed(self.scale)
+        are_last = axes[0] == len(x.shape) - len(axes)
         value = plan.ops.layer_normalization(
             x.value,
             axes=axes,
-            gamma=plan.packed(self.scale).reshape([sizes[axis] for axis in axes]),
+            gamma=scale.reshape([sizes[axis] for axis in axes]) if are_last else None,
             beta=None,
             epsilon=self.epsilon,
             root_mean_square=True,
         )
+        if not are_last:
+            # Keras multiplies by the scale as it is, which broadcasts along the last axes instead of its own.
+            if any(
+                have not in (1, want) for have, want in zip(scale.shape[::-1], x.shape[::-1], strict=False)
+            ):
+                raise ValueError(
+                    f"layer {self.name!r} ({self.class_name}): a scale of shape {scale.shape} does not broadcast "
+                    f"to the last axes of {x.shape}; Keras fails here too"
+                )
+            value = plan.ops.binary("multiply", value, plan.ops.constant(scale))
         return Flow(value, x.shape)
 
     def get_config(self) -> dict[str, Any]:
