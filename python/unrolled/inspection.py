@@ -199,21 +199,23 @@ def _differences(file: ModelFile, layers: list[LayerSpec]) -> Iterator[str]:
 
 # Class to the attributes of Semantics that it follows, and what today's Keras does instead.
 _RULES: dict[str, str] = {
-    **dict.fromkeys(_MERGES, "masks that meet are combined by AND; Keras 3.4 and later: OR"),
-    "Concatenate": "masks that meet are reduced by all(); Keras 3.4 and later: any()",
+    **dict.fromkeys(_MERGES, "masks that meet are combined by AND, or end here; Keras 3.4 and later: OR"),
+    "Concatenate": "masks that meet are reduced by all(), or end here; Keras 3.4 and later: any()",
     "TimeDistributed": "the mask after it is that of the layer inside; Keras 3: the mask that came in",
     "Bidirectional": "masked steps repeat the previous output; Keras 3 gives zeros there",
-    **dict.fromkeys(("Rescaling", "Normalization"), "drops the mask; Keras 3 passes it on"),
-    **dict.fromkeys(
-        ("Softmax", "MultiHeadAttention"),
-        "rows without anything allowed get equal weights; Keras 3.10: zeros",
-    ),
+    **dict.fromkeys(("Rescaling", "Normalization", "Identity"), "drops the mask; Keras 3 passes it on"),
+    "Softmax": "rows without anything allowed get equal weights; Keras 3.10: zeros",
+    "MultiHeadAttention": "rows without anything allowed get equal weights, and inputs keep their masks for "
+    "other layers; Keras 3.10: zeros, and no masks",
     **dict.fromkeys(
         ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
         "masked steps repeat the previous output; Keras 3 gives zeros under Bidirectional",
     ),
 }
-_STEPS = "masked steps at the start give the initial state; Keras 3 gives zeros"
+_STEPS = (
+    "masked steps at the start give the initial state, or a mask is heeded beside states that are given; "
+    "Keras 3 does neither"
+)
 
 
 def _mask_differences(model: Model) -> Iterator[str]:
