@@ -90,9 +90,27 @@ def decode_dtype(value: Any) -> Any:
     config = config if isinstance(config, dict) else {}
     if isinstance(config.get("name"), str):
         return config["name"]
+    if value.get("class_name") == "DTypePolicyMap":
+        return _decode_policy_map(config)
     if isinstance(config.get("mode"), str):
         return f"{config['mode']}_from_{decode_dtype(config.get('source_name'))}"
     return UnsupportedValue(f"the dtype policy {printable(value.get('class_name'))}")
+
+
+def _decode_policy_map(config: dict[str, Any]) -> Any:
+    """Policies of a layer's inner layers by their path: one policy where all compute alike.
+
+    Inner layers that a config serialises have policies of their own; a map matters for those that a layer
+    makes itself (MultiHeadAttention). Widths of floats differ in storage only.
+    """
+    policies = config.get("policy_map")
+    policies = list(policies.values()) if isinstance(policies, dict) else []
+    default = config.get("default_policy")
+    for policy in policies:
+        name = decode_dtype(policy)
+        if not isinstance(name, str) or name.startswith(("int", "float8")):
+            return UnsupportedValue("a DTypePolicyMap with quantised layers inside")
+    return "float32" if default is None else decode_dtype(default)
 
 
 def origin_of(value: Mapping[str, Any]) -> str:

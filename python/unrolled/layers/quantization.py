@@ -18,6 +18,9 @@ EPSILON = 1e-7
 # Adding it to a float32 up to 2^22 and subtracting it rounds to the nearest integer, halves to even.
 ROUNDING = 1.5 * 2**23
 
+# 127 * 127 * 1024 < 2^24.
+EXACT_TERMS = 1024
+
 HOW = "only int8 quantisation by AbsMaxQuantizer is supported; save the model before quantize()"
 
 
@@ -79,13 +82,23 @@ def quantize_rows(plan: Lowering, x: Flow) -> tuple[int, int]:
 def int8_dense(plan: Lowering, x: Flow, kernel: Any, scale: Any, bias: Any, *, quantize_inputs: bool) -> int:
     """``x`` times an int8 kernel, divided by the scales of kernel and rows, with bias.
 
-    Products of integers below 2^24 are exact in float32; beyond about 1,000 inputs sums may round.
+    Keras sums in int32. Sums of ``EXACT_TERMS`` products are integers below 2^24, exact in float32; more are
+    summed in parts, which rounds once where the whole is beyond 2^24, as Keras's conversion to float32 does.
     """
     ops = plan.ops
     value, divisor = x.value, ops.constant(scale)
     if quantize_inputs:
         value, factor = quantize_rows(plan, x)
         divisor = ops.binary("multiply", divisor, factor)
-    product = ops.dense(value, kernel, None, activations.linear.core())
+    product = -1
+    # Inputs that are not quantised are no integers: there is nothing to keep exact.
+    step = EXACT_TERMS if quantize_inputs else len(kernel)
+    for start in range(0, len(kernel), step):
+        rows = np.ascontiguousarray(kernel[start : start + step])
+        part = value
+        if len(rows) < len(kernel):
+            part = ops.slice(value, axis=len(x.shape) - 1, start=start, stop=start + len(rows))
+        partial = ops.dense(part, rows, None, activations.linear.core())
+        product = partial if start == 0 else ops.binary("add", product, partial)
     result = ops.binary("divide", product, divisor)
     return result if bias is None else ops.binary("add", result, ops.constant(bias))

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Write ``docs/layers.md`` from the registry of layers: what is supported, and how it treats masks.
+
+python docs/make_layers_table.py [--check]
+
+``--check`` writes nothing and fails where the file is stale. Needs unrolled, not Keras.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from unrolled.layers.registry import layer_classes, operation_classes
+
+TARGET = Path(__file__).with_name("layers.md")
+KIND = {
+    "core": "Core", "recurrent": "Recurrent", "cells": "Recurrent", "conv_recurrent": "Recurrent",
+    "wrappers": "Wrappers", "attention": "Attention", "einsum": "Core", "merging": "Merging",
+    "convolution": "Convolution", "pooling": "Pooling", "normalization": "Normalisation",
+    "regularization": "Regularisation", "reshaping": "Reshaping", "preprocessing": "Preprocessing",
+    "activation_layers": "Activations",
+}  # fmt: skip
+ORDER = list(dict.fromkeys(KIND.values()))
+
+PASSES, ENDS = "passes", "ends"
+SEQUENCES = "passes with `return_sequences`"
+MASKS = {
+    "Embedding": "made by `mask_zero`: `ids != 0`",
+    "Masking": "made: any feature differs from `mask_value`; masked steps are zeroed",
+    "InputLayer": "none",
+    "GlobalAveragePooling1D": "used: mean over unmasked steps; ends",
+    "Softmax": "used where it broadcasts to the input",
+    "RNN": SEQUENCES, "SimpleRNN": SEQUENCES, "LSTM": SEQUENCES, "GRU": SEQUENCES,
+    "ConvLSTM1D": SEQUENCES, "ConvLSTM2D": SEQUENCES, "ConvLSTM3D": SEQUENCES,
+    "Bidirectional": f"{SEQUENCES}; masked steps are zeros then (stand-alone Keras to 2.3: the previous output)",
+    "TimeDistributed": "Keras 3: passes; before: that of the layer inside, else any() over further axes",
+    "Concatenate": "Keras 3.4 on: any() of the inputs'; before: all(); along time: joined",
+    "Dot": ENDS, "EinsumDense": ENDS,
+    "Rescaling": "Keras 3: passes; before: ends", "Normalization": "Keras 3: passes; before: ends",
+    "Attention": "used; the query's passes", "AdditiveAttention": "used; the query's passes",
+    "MultiHeadAttention": "used; the query's passes",
+    **dict.fromkeys(
+        ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"),
+        "Keras 3.4 on: OR, and none where an input has none; before: AND of those there are",
+    ),
+    **dict.fromkeys(("LSTMCell", "GRUCell", "SimpleRNNCell", "StackedRNNCells"), "see RNN"),
+}  # fmt: skip
+BY_KIND = {
+    "Core": PASSES, "Normalisation": PASSES, "Regularisation": PASSES, "Activations": PASSES,
+    "Convolution": ENDS, "Pooling": ENDS, "Reshaping": ENDS, "Preprocessing": ENDS,
+}  # fmt: skip
+
+# Lines of Keras that have a class, where they are not all three.
+VERSIONS = {
+    **dict.fromkeys(
+        ("ConvLSTM1D", "ConvLSTM3D", "Attention", "AdditiveAttention", "MultiHeadAttention", "EinsumDense",
+         "LayerNormalization", "UnitNormalization", "GroupNormalization", "Rescaling", "Normalization",
+         "CategoryEncoding", "IntegerLookup", "DepthwiseConv1D", "DepthwiseConv2D", "Conv1DTranspose",
+         "SeparableConv1D", "Softmax", "Subtract", "Dot", "Add", "Multiply", "Average", "Maximum", "Minimum",
+         "Concatenate", "RNN", "LSTMCell", "GRUCell", "SimpleRNNCell", "StackedRNNCells", "ReLU", "InputLayer",
+         "AlphaDropout", "Identity", "Conv2DTranspose", "UpSampling3D", "ZeroPadding3D", "Cropping3D"),
+        "2, 3",
+    ),
+    "ThresholdedReLU": "1, 2",
+    "RMSNormalization": "3.9 on",
+}  # fmt: skip
+
+GENERIC = {
+    "name", "trainable", "dtype", "batch_shape", "batch_input_shape", "input_shape", "input_dim",
+    "input_length", "batch_size", "seed", "quantization_config", "unit_forget_bias", "weights",
+}  # fmt: skip
+# Given, but of one value only.
+FIXED = {("InputLayer", "sparse"), ("InputLayer", "ragged"), ("InputLayer", "shape")}
+KEPT = {("Embedding", "input_dim"), ("InputLayer", "batch_shape")}
+INT8 = {"Dense", "Embedding"}
+
+HEADER = """\
+# Layers
+
+Written by `docs/make_layers_table.py` from the registry; a test fails where it is stale. What each layer computes,
+and the source in Keras that it follows, is in its docstring: `help(unrolled.layers.LSTM)`.
+
+- *Options* change what a trained layer computes and are all supported. Initialisers, regularisers, constraints and
+  dropout do not, and are kept for saving.
+- *Mask* says what becomes of a mask that arrives; where versions of Keras differ, the rule of the version that wrote
+  the file holds.
+- *Keras* are the lines whose files have the class (1, 2 with tf.keras, 3).
+- *Tolerance* is the largest difference from that Keras over the fixtures in float32, for outputs of order 1:
+  absolute, `tests/tolerances.py`. Files in 16 bits and int8: see [precision](precision.md).
+"""
+
+
+def options_of(name: str, cls: type) -> str:
+    """The options that decide what a layer computes."""
+    keys = [
+        key
+        for key in cls.config_keys()  # type: ignore[attr-defined]
+        if (key not in GENERIC or (name, key) in KEPT)
+        and not key.endswith("_initializer")
+        and (name, key) not in FIXED
+    ]
+    return ", ".join(f"`{key}`" for key in dict.fromkeys(keys)) or "none"
+
+
+def kind_of(cls: type) -> str:
+    return KIND[cls.__module__.rsplit(".", 1)[-1]]
+
+
+def mask_rule(name: str, cls: type) -> str:
+    return MASKS.get(name) or BY_KIND[kind_of(cls)]
+
+
+def table() -> str:
+    lines = [HEADER]
+    classes = layer_classes()
+    for kind in ORDER:
+        names = sorted(name for name, cls in classes.items() if kind_of(cls) == kind)
+        if not names:
+            continue
+        lines += [f"\n## {kind}\n", "| layer | options | mask | Keras | tolerance |", "|---|---|---|---|---|"]
+        for name in names:
+            versions = VERSIONS.get(name, "1, 2, 3") + (", int8" if name in INT8 else "")
+            row = (name, options_of(name, classes[name]), mask_rule(name, classes[name]), versions, "1e-6")
+            lines.append(f"| {' | '.join(row)} |")
+    operations = ", ".join(sorted(operation_classes()))
+    lines += [
+        "\n## Operations of graphs\n",
+        "Masks end at operations. tf.keras's TFOpLambda is mapped onto them.\n",
+    ]
+    lines += [f"{operations}\n"]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    text = table()
+    if "--check" in sys.argv[1:]:
+        return 0 if TARGET.read_text(encoding="utf-8") == text else 1
+    TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
