@@ -36,7 +36,7 @@ MASKS = {
     "Bidirectional": f"{SEQUENCES}; masked steps are zeros then (stand-alone Keras to 2.3: the previous output)",
     "TimeDistributed": "Keras 3: passes; before: that of the layer inside, else any() over further axes",
     "Concatenate": "Keras 3.4 on: any() of the inputs'; before: all(); along time: joined",
-    "Dot": ENDS, "EinsumDense": ENDS,
+    "Dot": ENDS, "EinsumDense": ENDS, "RMSNormalization": ENDS,
     "Rescaling": "Keras 3: passes; before: ends", "Normalization": "Keras 3: passes; before: ends",
     "Attention": "used; the query's passes", "AdditiveAttention": "used; the query's passes",
     "MultiHeadAttention": "used; the query's passes",
@@ -73,7 +73,7 @@ GENERIC = {
 # Given, but of one value only.
 FIXED = {("InputLayer", "sparse"), ("InputLayer", "ragged"), ("InputLayer", "shape")}
 KEPT = {("Embedding", "input_dim"), ("InputLayer", "batch_shape")}
-INT8 = {"Dense", "Embedding"}
+INT8 = {"Dense", "Embedding", "EinsumDense"}
 
 HEADER = """\
 # Layers

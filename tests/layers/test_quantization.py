@@ -66,3 +66,42 @@ def test_a_policy_map_with_quantised_layers_is_refused() -> None:
     quantised = {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8", "source_name": "float32"}}
     config = {"default_policy": policy("float32"), "policy_map": {"a": quantised}}
     assert isinstance(decode_dtype({"class_name": "DTypePolicyMap", "config": config}), UnsupportedValue)
+
+
+@pytest.mark.parametrize(
+    ("equation", "output_shape", "shape", "bias_axes"),
+    [
+        ("abc,cde->abde", (None, 2, 3), (4, 5), "de"),
+        ("abcd,cde->abe", (None, 6), (4, 2, 5), "e"),
+        ("abc,cd->adb", (6, 4), (4, 5), None),
+        ("abc,cd->abd", (4, 6), (4, 5), "b"),
+    ],
+)
+def test_an_int8_einsum_dense_scales_the_axes_that_it_sums(
+    equation: str, output_shape: Any, shape: Any, bias_axes: Any
+) -> None:
+    """keras 3.15 ``layers/core/einsum_dense.py``, ``_int8_call``: scales are laid out as the output."""
+    random = np.random.default_rng(0)
+    layer = layers.EinsumDense(equation, output_shape, bias_axes=bias_axes, dtype="int8_from_float32")
+    x = random.normal(size=(3, *shape)).astype(np.float32)
+    layer.build(x.shape)
+    by_name = {
+        "kernel": random.integers(-127, 128, layer.kernel.shape),
+        "kernel_scale": (random.random(layer.kernel_scale.shape) + 1).astype(np.float32),
+    }
+    if bias_axes is not None:
+        by_name["bias"] = random.normal(size=layer.bias.shape).astype(np.float32)
+    layer.set_weights([by_name[weight.name] for weight in layer.weights])
+    before, after = equation.replace(",", "->").split("->")[0], equation.split("->")[1]
+    kernel_axes = equation.split(",")[1].split("->")[0]
+    summed = tuple(before.index(axis) for axis in before if axis in kernel_axes)
+    factor = np.float32(127) / (np.abs(x).max(axis=summed, keepdims=True) + np.float32(1e-7))
+    rounded = np.clip(np.round(x * factor), -127, 127)
+    product = np.einsum(equation, rounded, by_name["kernel"].astype(np.float64)).astype(np.float32)
+    kept = "".join(axis for axis in before if axis not in kernel_axes)
+    sizes = [factor.shape[before.index(axis)] if axis in kept else 1 for axis in after]
+    aligned = factor.reshape(sizes)
+    expected = product / (aligned * by_name["kernel_scale"]) + by_name.get("bias", 0)
+    np.testing.assert_allclose(layer(x), expected, rtol=3e-6, atol=1e-6)
+    again = layers.EinsumDense.from_config(layer.get_config())
+    assert again.is_int8

@@ -38,7 +38,7 @@ def tensor_dtype(key: str, dtype: Any) -> str:
     raise ConfigError(key, dtype, "expected a float, integer or bool dtype; text is not supported")
 
 
-def int8_config(layer: Dense | Embedding) -> dict[str, Any]:
+def int8_config(layer: Any) -> dict[str, Any]:
     """The config keys of a layer quantised to int8; none for others."""
     if not layer.is_int8:
         return {}

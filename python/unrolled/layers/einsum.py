@@ -13,7 +13,8 @@ from unrolled import activations, initializers
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, positive_int
-from unrolled.layers.core import LORA_IGNORED, refuse_quantization
+from unrolled.layers.core import LORA_IGNORED, int8_config
+from unrolled.layers.quantization import int8_dense, take_int8
 from unrolled.layers.registry import register
 from unrolled.lowering import Flow, Lowering
 
@@ -41,8 +42,8 @@ class EinsumDense(Layer):
         Axes of the output that the bias has.
     kernel_initializer, bias_initializer
         Where fresh weights start.
-    quantization_config : None
-        Quantised layers are refused.
+    quantization_config : mapping, optional
+        Of a layer that Keras 3 quantised to int8 (its dtype is "int8_from_float32").
     **kwargs
         ``input_shape`` and the like.
 
@@ -71,6 +72,8 @@ class EinsumDense(Layer):
         quantization_config: Any = None,
         **kwargs: Any,
     ) -> None:
+        self.is_int8, self.quantizes_inputs = take_int8(kwargs, quantization_config)
+        self.quantization_config = quantization_config
         super().__init__(**kwargs)
         match = _EQUATION.fullmatch(equation.replace(" ", "")) if isinstance(equation, str) else None
         if match is None:
@@ -110,9 +113,9 @@ class EinsumDense(Layer):
         self.activation = activations.get(activation)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        refuse_quantization(quantization_config)
         self.kernel: Any = None
         self.bias: Any = None
+        self.kernel_scale: Any = None
 
     def find_stream_obstacle(self, x: Any) -> str | None:
         before, after = self._letters(len(x.shape))
@@ -170,9 +173,16 @@ class EinsumDense(Layer):
                 f"layer {self.name!r} ({self.class_name}): sizes of the kernel and the bias must be known; "
                 f"{self.equation!r} gives {shape} and {bias_shape}"
             )
-        self.kernel = self.add_weight("kernel", [size or 0 for size in shape], self._fan_aware())
+        self.kernel = self.add_weight(
+            "kernel", [size or 0 for size in shape], self._fan_aware(), trainable=not self.is_int8
+        )
         if self.bias_axes is not None:
             self.bias = self.add_weight("bias", [size or 0 for size in bias_shape], self.bias_initializer)
+        if self.is_int8:
+            # One for every axis of the output, 1 where the kernel has none.
+            _, after = self._letters(len(input_shape))
+            scale = [int(sizes[axis] or 0) if axis in self._kernel_axes else 1 for axis in after]
+            self.kernel_scale = self.add_weight("kernel_scale", scale, initializers.Ones(), trainable=False)
 
     def _bias_shape(self, sizes: dict[str, int | None], rank: int) -> list[int | None]:
         """From the first axis of the bias to the last of the output, 1 where the bias has none."""
@@ -222,12 +232,15 @@ class EinsumDense(Layer):
         bias = plan.weights(self.bias)
         in_dense = bias is not None and [axis for axis in after if axis in (self.bias_axes or "")] == made
         late = bias is not None and not in_dense
-        value = ops.dense(
-            value,
-            np.ascontiguousarray(kernel),
-            bias.reshape(-1) if bias is not None and in_dense else None,
-            activations.linear.core() if late else fused.core(),
-        )
+        dense_bias = bias.reshape(-1) if bias is not None and in_dense else None
+        if self.is_int8:
+            fused = activations.linear
+            merged = Flow(value, (*(sizes[axis] for axis in kept), rows))
+            scale = plan.packed(self.kernel_scale).reshape(-1)
+            value = int8_dense(plan, merged, kernel, scale, dense_bias, quantize_inputs=self.quantizes_inputs)
+        else:
+            last = activations.linear if late else fused
+            value = ops.dense(value, np.ascontiguousarray(kernel), dense_bias, last.core())
         if len(made) != 1:
             value = self._reshaped(plan, value, [sizes[axis] for axis in (kept + made)[1:]])
         value = self._transposed(plan, value, "".join(kept + made), list(after))
@@ -251,11 +264,15 @@ class EinsumDense(Layer):
         return plan.ops.reshape(value, [-1 if size is None else size for size in target])
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "equation": self.equation,
-            "output_shape": self.partial_output_shape,
-            "activation": self.activation.serialize(),
-            "bias_axes": self.bias_axes,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-        }
+        return (
+            super().get_config()
+            | {
+                "equation": self.equation,
+                "output_shape": self.partial_output_shape,
+                "activation": self.activation.serialize(),
+                "bias_axes": self.bias_axes,
+                "kernel_initializer": initializers.serialize(self.kernel_initializer),
+                "bias_initializer": initializers.serialize(self.bias_initializer),
+            }
+            | int8_config(self)
+        )
