@@ -53,6 +53,9 @@ class Semantics:
     stored_states_win : bool
         A stateful recurrent layer that is given ``initial_state`` uses it only while its stored states are
         all 0 (tf.keras).
+    group_normalization_takes_mask : bool
+        ``GroupNormalization`` counts unmasked elements only (tf.keras), broadcasting the mask to the input in
+        a way that fails for nearly all shapes.
     """
 
     merge_masks: Literal["any", "all"] = "any"
@@ -68,6 +71,7 @@ class Semantics:
     explicit_mask_passes_on: bool = True
     attention_takes_masks_away: bool = True
     stored_states_win: bool = False
+    group_normalization_takes_mask: bool = False
 
 
 KERAS_3 = Semantics()

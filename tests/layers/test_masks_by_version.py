@@ -238,3 +238,12 @@ def test_a_stateful_layer_called_twice_in_a_graph_goes_on_from_its_first_call() 
     # First 1, 1, 4; then these are added to 4. The call after starts from 10 and gives 11, 11, 14.
     np.testing.assert_allclose(model(STEPS)[0, :, 0], [5, 6, 10])
     np.testing.assert_allclose(model(STEPS)[0, 0, 0], 14 + 11)
+
+
+def test_group_normalization_refuses_a_mask_where_tf_keras_fails_on_it() -> None:
+    assert layers.GroupNormalization(1)(A, mask=MASK_A).shape == A.shape
+    layer = layers.GroupNormalization(1)
+    registry.set_semantics(layer, replace(KERAS_3, group_normalization_takes_mask=True))
+    assert layer(A).shape == A.shape
+    with pytest.raises(ValueError, match="Keras fails"):
+        layer(B, mask=MASK_B)

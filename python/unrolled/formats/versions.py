@@ -99,6 +99,7 @@ class Writer:
             states_hide_mask=False,
             attention_takes_masks_away=False,
             stored_states_win=self.tensorflow,
+            group_normalization_takes_mask=True,
             convolutional_zero_output=False,
         )
 
