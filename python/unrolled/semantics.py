@@ -21,9 +21,10 @@ class Semantics:
         "all" (before) ANDs those that exist.
     concatenate_masks : {"any", "all"}
         Reduction of ``Concatenate``'s masks along the feature axis, changed with ``merge_masks``.
-    time_distributed_mask : {"input", "inner"}
-        The mask after ``TimeDistributed``: "input" (Keras 3), or "inner" (before): the inner layer's own
-        mask, else any() of the input's mask over axes 2 and up.
+    time_distributed_mask : {"input", "inner", "inner_of_any_batch"}
+        The mask after ``TimeDistributed``: "input" (Keras 3), or "inner" (tf.keras): the inner layer's own
+        mask, else any() of the input's mask over axes 2 and up; "inner_of_any_batch" (stand-alone Keras): so
+        too, but with a fixed batch size the input's mask, as in tf.keras around stateful layers.
     bidirectional_zero_output : bool
         ``Bidirectional`` sets ``zero_output_for_mask = return_sequences`` on both children (tf.keras and
         Keras 3; not the stand-alone Keras up to 2.3).
@@ -60,7 +61,7 @@ class Semantics:
 
     merge_masks: Literal["any", "all"] = "any"
     concatenate_masks: Literal["any", "all"] = "any"
-    time_distributed_mask: Literal["input", "inner"] = "input"
+    time_distributed_mask: Literal["input", "inner", "inner_of_any_batch"] = "input"
     bidirectional_zero_output: bool = True
     masked_output: Literal["previous", "state"] = "previous"
     rescaling_keeps_mask: bool = True

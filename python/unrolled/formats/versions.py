@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from unrolled.semantics import KERAS_3, Semantics
 
@@ -69,6 +70,13 @@ class Writer:
         return self.major != 2
 
     @property
+    def _time_distributed_mask(self) -> Literal["input", "inner", "inner_of_any_batch"]:
+        """Keras 2's rule: keras 2.2.0 wrappers.py got a compute_mask, tf.keras's another for its own layers."""
+        if self.tensorflow:
+            return "inner"
+        return "input" if (self.major, self.minor) < (2, 2) else "inner_of_any_batch"
+
+    @property
     def semantics(self) -> Semantics:
         """The rules that no config key carries."""
         if self.major >= 3:
@@ -89,7 +97,7 @@ class Writer:
         return Semantics(
             merge_masks="all",
             concatenate_masks="all",
-            time_distributed_mask="inner",
+            time_distributed_mask=self._time_distributed_mask,
             bidirectional_zero_output=self.tensorflow,
             masked_output="state"
             if (self.major, self.minor) < (2, 2 if self.tensorflow else 3)

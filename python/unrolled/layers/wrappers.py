@@ -334,8 +334,9 @@ class TimeDistributed(Layer):
         return result.with_mask(*self._output_mask(plan, x, output))
 
     def _output_mask(self, plan: Lowering, x: Flow, output: Flow) -> tuple[int | None, int]:
-        if self.semantics.time_distributed_mask == "input" or x.shape[0] is not None:
-            # Keras 2 with a fixed batch size passes the input's mask on too.
+        rule = self.semantics.time_distributed_mask
+        by_steps = rule == "inner_of_any_batch" or getattr(self.layer, "stateful", False)
+        if rule == "input" or (x.shape[0] is not None and by_steps):
             return x.mask, x.mask_rank
         if output.mask is not None:
             return plan.ops.split_time(output.mask, x.value), output.mask_rank + 1

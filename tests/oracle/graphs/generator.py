@@ -188,6 +188,8 @@ class Generator:
 
     def call(self, layer_code, x, outputs=1, arguments="", uses=()):
         """``l = layer``; ``v = l(x)``; the layer may be shared later."""
+        if "Softmax(" in layer_code and getattr(self.names[x.name], "_keras_mask", None) is not None:
+            return None  # Keras adds the mask to the input, which fits by the luck of sizes of 1 only
         layer = self.new_name("l")
         made = self.assign(
             f"{layer}({x.name}{arguments})", outputs, [x.name, *uses], f"{layer} = {layer_code}"
