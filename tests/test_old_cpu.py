@@ -38,6 +38,7 @@ assert np.isfinite(others.predict(x, verbose=0)).all()
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="about x86-64")
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitized module does not run emulated")
 @pytest.mark.skipif(QEMU is None, reason="qemu-x86_64 is not installed (Debian, Ubuntu: qemu-user)")
 def test_a_processor_without_avx_predicts_as_the_baseline() -> None:
     assert QEMU is not None
