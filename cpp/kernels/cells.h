@@ -140,6 +140,11 @@ struct StateRows {
   UNROLLED_INLINE bool masked(Index row) const { return mask != nullptr && mask[row * mask_stride] == 0; }
 };
 
+// A row of `units` floats from `unit` on, zeros beyond its end.
+UNROLLED_INLINE Vector load_units(const float* from, Index unit, Index units) {
+  return unit + kLanes <= units ? Vector::load(from + unit) : Vector::load_first(from + unit, units - unit);
+}
+
 UNROLLED_INLINE void store_units(float* to, Index unit, Index units, Vector v) {
   if (unit + kLanes <= units) {
     v.store(to + unit);

@@ -82,7 +82,14 @@ class Sweep {
       : a_(arguments),
         cell_(arguments.shape, arguments.packed),
         projection_(choose_projection<K>(a_.batch, a_.timesteps, a_.team.size)),
-        stride_(cell_.padded_units()) {
+        stride_(cell_.padded_units()),
+        granules_(ceil_divide(cell_.blocks, Traits::kGranuleBlocks)),
+        first_granule_(granules_ * a_.team.index / a_.team.size),
+        end_granule_(granules_ * (a_.team.index + 1) / a_.team.size),
+        groups_(end_granule_ - first_granule_, a_.batch == 1 ? kSingleRowGranules : 1),
+        row_blocks_(a_.batch, kRows),
+        first_block_(granule_block(first_granule_)),
+        last_block_(granule_block(end_granule_)) {
     const ScratchLayout<K> layout(cell_, a_.batch, a_.timesteps, a_.team.size);
     float* floats = static_cast<float*>(a_.scratch);
     hidden_[0] = floats;
@@ -94,12 +101,6 @@ class Sweep {
     if (a_.mask != nullptr && !a_.zero_output_for_mask) {
       first_unmasked_ = reinterpret_cast<Index*>(bytes + a_.team.index * layout.first_unmasked_bytes);
     }
-    const Index granules = ceil_divide(cell_.blocks, Traits::kGranuleBlocks);
-    first_granule_ = granules * a_.team.index / a_.team.size;
-    end_granule_ = granules * (a_.team.index + 1) / a_.team.size;
-    groups_ = ceil_divide(end_granule_ - first_granule_, a_.batch == 1 ? kSingleRowGranules : 1);
-    first_block_ = granule_block(first_granule_);
-    last_block_ = granule_block(end_granule_);
     const Index vectors = (last_block_ - first_block_) * Traits::kGates;
     prefetches_ = vectors * kLanes * cell_.units * static_cast<Index>(sizeof(float)) > kResidentBytes;
   }
@@ -137,18 +138,18 @@ class Sweep {
 
   Index granule_block(Index granule) const { return smaller(granule * Traits::kGranuleBlocks, cell_.blocks); }
   Index group_block(Index group) const {
-    return granule_block(first_granule_ + group * (end_granule_ - first_granule_) / groups_);
+    return granule_block(first_granule_ + groups_.begin(group));
   }
 
   // The groups of blocks that are computed together; every second step backwards: what the last step read
   // last is still in the cache.
   template <class F>
   UNROLLED_INLINE void walk_blocks(Index step, F run_group) const {
-    for (Index i = 0; i < groups_; ++i) {
-      const Index group = step % 2 == 0 ? i : groups_ - 1 - i;
+    for (Index i = 0; i < groups_.count; ++i) {
+      const Index group = step % 2 == 0 ? i : groups_.count - 1 - i;
       // Where the next group starts from; the last group of a step is the first of the next one.
       const Index next =
-          i + 1 < groups_ ? group_block(step % 2 == 0 ? group + 1 : group - 1) : group_block(group);
+          i + 1 < groups_.count ? group_block(step % 2 == 0 ? group + 1 : group - 1) : group_block(group);
       run_group(group_block(group), group_block(group + 1), next - group_block(group));
     }
   }
@@ -166,9 +167,10 @@ class Sweep {
   // This thread's units of a state, zeros where none is given and in the padding.
   void begin_state(const float* initial, float* state) const {
     for (Index row = 0; row < a_.batch; ++row) {
-      for (Index unit = first_unit(); unit < last_unit(); ++unit) {
-        const bool given = initial != nullptr && unit < cell_.units;
-        state[row * stride_ + unit] = given ? initial[row * cell_.units + unit] : 0.0f;
+      for (Index unit = first_unit(); unit < last_unit(); unit += kLanes) {
+        const Vector v = initial == nullptr ? Vector::zero()
+                                            : load_units(initial + row * cell_.units, unit, cell_.units);
+        v.store(state + row * stride_ + unit);
       }
     }
   }
@@ -178,19 +180,22 @@ class Sweep {
     if (K == CellKind::kLstm) begin_state(a_.initial_cell_state, cell_state_);
   }
 
+  // This thread's units of one row into a caller's array of units.
+  void put_units(const float* state, float* to) const {
+    for (Index unit = first_unit(); unit < last_unit(); unit += kLanes) {
+      store_units(to, unit, cell_.units, state == nullptr ? Vector::zero() : Vector::load(state + unit));
+    }
+  }
+
   void end_states(const float* hidden) const {
-    const Index end = smaller(last_unit(), cell_.units);
     for (Index row = 0; row < a_.batch; ++row) {
       const float* h = hidden + row * stride_;
-      const bool has_output = last_output_is_hidden(row);
-      for (Index unit = first_unit(); unit < end; ++unit) {
-        if (a_.final_hidden_state != nullptr) a_.final_hidden_state[row * cell_.units + unit] = h[unit];
-        if (a_.last_output != nullptr) {
-          a_.last_output[row * a_.last_output_stride + unit] = has_output ? h[unit] : 0.0f;
-        }
-        if (K == CellKind::kLstm && a_.final_cell_state != nullptr) {
-          a_.final_cell_state[row * cell_.units + unit] = cell_state_[row * stride_ + unit];
-        }
+      if (a_.final_hidden_state != nullptr) put_units(h, a_.final_hidden_state + row * cell_.units);
+      if (a_.last_output != nullptr) {
+        put_units(last_output_is_hidden(row) ? h : nullptr, a_.last_output + row * a_.last_output_stride);
+      }
+      if (K == CellKind::kLstm && a_.final_cell_state != nullptr) {
+        put_units(cell_state_ + row * stride_, a_.final_cell_state + row * cell_.units);
       }
     }
   }
@@ -210,7 +215,7 @@ class Sweep {
     const float* x = a_.x + read_time(step) * a_.x_time_stride;
     // Tiles run along the longer of time and batch.
     const bool along_time = steps >= a_.batch;
-    const RowBlocks blocks(along_time ? steps : a_.batch, kRows);
+    const EqualBlocks blocks(along_time ? steps : a_.batch, kRows);
     const Index across = along_time ? a_.batch : steps;
     const Index x_stride = along_time ? time_stride : a_.x_batch_stride;
     const Index x_across = along_time ? a_.x_batch_stride : time_stride;
@@ -292,13 +297,12 @@ class Sweep {
     const Index row_floats = cell_.vectors * kLanes;
     const float* h = hidden_[step % 2];
     const float* x = a_.x + read_time(step) * a_.x_time_stride;
-    const RowBlocks row_blocks(a_.batch, kRows);
-    const Index ahead_vectors = prefetches_ && row_blocks.count > 1 ? ahead * gates : 0;
+    const Index ahead_vectors = prefetches_ && row_blocks_.count > 1 ? ahead * gates : 0;
     alignas(64) float tile[kTileVectors * kLanes];
     alignas(64) float input[K == CellKind::kGruResetAfter ? kTileVectors * kLanes : 1];
-    for (Index i = 0; i < row_blocks.count; ++i) {
-      const Index row = row_blocks.begin(i);
-      const Index rows = row_blocks.begin(i + 1) - row;
+    for (Index i = 0; i < row_blocks_.count; ++i) {
+      const Index row = row_blocks_.begin(i);
+      const Index rows = row_blocks_.begin(i + 1) - row;
       const float* init = cell_.bias + column;
       Index init_stride = 0;
       if (projection_.steps > 0) {
@@ -308,7 +312,7 @@ class Sweep {
         float* to = K == CellKind::kGruResetAfter ? input : tile;
         multiply(kernel, first_vector, last_vector,
                  Product{x + row * a_.x_batch_stride, a_.x_batch_stride, rows, init, 0, to, tile_stride,
-                         ahead_vectors, i, row_blocks.count});
+                         ahead_vectors, i, row_blocks_.count});
         init = to;
         init_stride = tile_stride;
       }
@@ -316,7 +320,7 @@ class Sweep {
       if constexpr (K == CellKind::kGruResetAfter) {
         multiply(recurrent, first_vector, last_vector,
                  Product{h + row * stride_, stride_, rows, cell_.recurrent_bias + column, 0, tile,
-                         tile_stride, ahead_vectors, i, row_blocks.count});
+                         tile_stride, ahead_vectors, i, row_blocks_.count});
         // The input part may be overwritten: it is this step's alone.
         float* input_part = projection_.steps > 0 ? projected(step, row) + column : input;
         finish_gru_reset_after<kTanhSigmoid>(a_.shape, input_part, init_stride, tile, tile_stride, rows,
@@ -324,7 +328,7 @@ class Sweep {
       } else {
         multiply(recurrent, first_vector, last_vector,
                  Product{h + row * stride_, stride_, rows, init, init_stride, tile, tile_stride,
-                         ahead_vectors, i, row_blocks.count});
+                         ahead_vectors, i, row_blocks_.count});
         if constexpr (K == CellKind::kLstm) {
           finish_lstm<kTanhSigmoid>(a_.shape, tile, tile_stride, rows, last - block, s);
         } else if constexpr (K == CellKind::kSimpleRnn) {
@@ -343,11 +347,10 @@ class Sweep {
     const Index tile_stride = (last - block) * kLanes;
     const Index column = (cell_.first_vector(Traits::kParts - 1) + block) * kLanes;
     const auto recurrent = cell_.recurrent_part(Traits::kParts - 1);
-    const RowBlocks row_blocks(a_.batch, kRows);
     alignas(64) float tile[kTileVectors * kLanes];
-    for (Index i = 0; i < row_blocks.count; ++i) {
-      const Index row = row_blocks.begin(i);
-      const Index rows = row_blocks.begin(i + 1) - row;
+    for (Index i = 0; i < row_blocks_.count; ++i) {
+      const Index row = row_blocks_.begin(i);
+      const Index rows = row_blocks_.begin(i + 1) - row;
       multiply(recurrent, block, last,
                Product{cell_state_ + row * stride_, stride_, rows, projected(step, row) + column,
                        cell_.vectors * kLanes, tile, tile_stride});
@@ -367,9 +370,12 @@ class Sweep {
   float* projected_;
   Index* first_unmasked_ = nullptr;
   bool prefetches_;
+  // What this thread computes: granules, in groups that are computed together, and their blocks.
+  Index granules_;
   Index first_granule_;
   Index end_granule_;
-  Index groups_;
+  EqualBlocks groups_;
+  EqualBlocks row_blocks_;
   Index first_block_;
   Index last_block_;
 };

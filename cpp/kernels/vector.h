@@ -52,6 +52,15 @@ UNROLLED_INLINE void prefetch(const float* address) {
 #endif
 }
 
+// The same pointer, about which the compiler knows nothing.
+template <class T>
+UNROLLED_INLINE T* hidden_from_compiler(T* pointer) {
+#if defined(__GNUC__)
+  __asm__("" : "+r"(pointer));
+#endif
+  return pointer;
+}
+
 template <int I>
 struct Constant {
   UNROLLED_INLINE constexpr operator int() const { return I; }
