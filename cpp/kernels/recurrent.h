@@ -30,6 +30,9 @@ UNROLLED_INLINE Projection choose_projection(Index batch, Index timesteps, int t
   return {pays ? steps : 0};
 }
 
+// Weights that stay in a first-level cache, beside the state and the sums.
+inline constexpr Index kFirstLevelBytes = 24 << 10;
+
 // Scratch, in this order, every section a whole number of cache lines: hidden state twice (read, written) and
 // the cell state (or r h), then z, each [batch][padded units]; the projected input
 // [steps][batch][vectors][kLanes]; and the first unmasked step of each row, once per thread.
@@ -68,7 +71,9 @@ class Sweep {
   using Traits = CellTraits<K>;
   static constexpr int kPanel = Traits::kPanelVectors;
   static constexpr Index kRows = kTileRows<kPanel>;
-  // A single row takes several granules at once, see kSingleRowPanels.
+  // A single row with the usual activations stays in registers (single_row.h).
+  static constexpr bool kInRegisters = kTanhSigmoid && K != CellKind::kGruResetBefore;
+  // Otherwise it takes several granules at once, see kSingleRowPanels.
   static constexpr Index kGranulePanels = Traits::kGranuleBlocks * Traits::kPart[0].gates / kPanel;
   static constexpr Index kSingleRowGranules =
       kSingleRowPanels<kPanel> >= kGranulePanels ? kSingleRowPanels<kPanel> / kGranulePanels : 1;
@@ -86,7 +91,7 @@ class Sweep {
         granules_(ceil_divide(cell_.blocks, Traits::kGranuleBlocks)),
         first_granule_(granules_ * a_.team.index / a_.team.size),
         end_granule_(granules_ * (a_.team.index + 1) / a_.team.size),
-        groups_(end_granule_ - first_granule_, a_.batch == 1 ? kSingleRowGranules : 1),
+        groups_(end_granule_ - first_granule_, group_granules()),
         row_blocks_(a_.batch, kRows),
         first_block_(granule_block(first_granule_)),
         last_block_(granule_block(end_granule_)) {
@@ -108,12 +113,10 @@ class Sweep {
   void run() {
     find_first_unmasked();
     begin_states();
-    if (kTanhSigmoid && a_.batch == 1 && a_.team.size == 1 && a_.mask == nullptr &&
-        fits_registers<K>(cell_.units)) {
-      run_in_registers();
-      return;
-    }
     wait();
+    if constexpr (kInRegisters) {
+      if (a_.batch == 1) return run_in_registers();
+    }
     for (Index step = 0; step < a_.timesteps; ++step) {
       if (projection_.steps > 0 && step % projection_.steps == 0) project(step);
       walk_blocks(step, [&](Index block, Index last, Index ahead) { run_group(step, block, last, ahead); });
@@ -136,10 +139,17 @@ class Sweep {
   Index first_unit() const { return first_block_ * kLanes; }
   Index last_unit() const { return last_block_ * kLanes; }
 
-  Index granule_block(Index granule) const { return smaller(granule * Traits::kGranuleBlocks, cell_.blocks); }
-  Index group_block(Index group) const {
-    return granule_block(first_granule_ + groups_.begin(group));
+  Index group_granules() const {
+    if (a_.batch > 1) return 1;
+    if constexpr (!kInRegisters) return kSingleRowGranules;
+    const Index most = kMaxRegisterBlocks<K> / Traits::kGranuleBlocks;
+    const Index bytes =
+        granules_ * kGranuleVectors * kLanes * cell_.units * static_cast<Index>(sizeof(float));
+    // Of what does not fit the first-level cache, groups in alternating order find a part there.
+    return bytes > kFirstLevelBytes ? smaller(most, ceil_divide(granules_, 2)) : most;
   }
+  Index granule_block(Index granule) const { return smaller(granule * Traits::kGranuleBlocks, cell_.blocks); }
+  Index group_block(Index group) const { return granule_block(first_granule_ + groups_.begin(group)); }
 
   // The groups of blocks that are computed together; every second step backwards: what the last step read
   // last is still in the cache.
@@ -168,8 +178,8 @@ class Sweep {
   void begin_state(const float* initial, float* state) const {
     for (Index row = 0; row < a_.batch; ++row) {
       for (Index unit = first_unit(); unit < last_unit(); unit += kLanes) {
-        const Vector v = initial == nullptr ? Vector::zero()
-                                            : load_units(initial + row * cell_.units, unit, cell_.units);
+        const Vector v =
+            initial == nullptr ? Vector::zero() : load_units(initial + row * cell_.units, unit, cell_.units);
         v.store(state + row * stride_ + unit);
       }
     }
@@ -241,23 +251,53 @@ class Sweep {
     }
   }
 
-  void run_in_registers() const {
+  void run_in_registers() {
     RegisterSteps s{};
-    s.recurrent_bias = cell_.recurrent_bias;
-    s.recurrent = cell_.recurrent;
+    s.row_floats = cell_.vectors * kLanes;
     s.units = cell_.units;
-    s.h = hidden_[0];
-    s.c = cell_state_;
-    s.projected = projected_;
     s.output_stride = a_.write_reversed ? -a_.sequence_time_stride : a_.sequence_time_stride;
-    for (Index step = 0; step < a_.timesteps; step += projection_.steps) {
-      project(step);
-      s.steps = smaller(projection_.steps, a_.timesteps - step);
-      if (a_.sequence_output != nullptr)
-        s.output = a_.sequence_output + write_time(step) * a_.sequence_time_stride;
-      run_register_steps_of<K>(cell_.blocks, s);
+    const bool is_whole = groups_.count == 1 && a_.team.size == 1 && a_.mask == nullptr;
+    for (Index step = 0; step < a_.timesteps;) {
+      const Index ahead = step % projection_.steps;
+      if (ahead == 0) project(step);
+      if (a_.mask != nullptr && a_.mask[read_time(step)] == 0) {
+        put_masked_output(step++);
+        continue;
+      }
+      s.steps = is_whole ? smaller(projection_.steps, a_.timesteps - step) : 1;
+      walk_blocks(step, [&](Index block, Index last, Index) {
+        const Index unit = block * kLanes;
+        const Index column = block * Traits::kGates * kLanes;
+        s.projected = projected_ + ahead * s.row_floats + column;
+        s.recurrent_bias = cell_.recurrent_bias + column;
+        s.recurrent = cell_.recurrent + column * cell_.units;
+        s.h = hidden_[0];
+        s.h_before = hidden_[0] + unit;
+        s.h_next = hidden_[is_whole ? 0 : 1] + unit;
+        s.c = cell_state_ + unit;
+        s.output = a_.sequence_output == nullptr ? nullptr : output_at(step) + unit;
+        s.output_units = cell_.units - unit;
+        run_register_steps_of<K>(last - block, s);
+      });
+      step += s.steps;
+      if (is_whole) continue;
+      float* written = hidden_[1];
+      hidden_[1] = hidden_[0];
+      hidden_[0] = written;
+      wait();
     }
     end_states(hidden_[0]);
+  }
+
+  float* output_at(Index step) const {
+    return a_.sequence_output + write_time(step) * a_.sequence_time_stride;
+  }
+
+  // Of a masked step of a single row, see keep_hidden.
+  void put_masked_output(Index step) const {
+    if (a_.sequence_output == nullptr) return;
+    const bool repeats = first_unmasked_ != nullptr && step >= first_unmasked_[0];
+    put_units(repeats ? hidden_[0] : nullptr, output_at(step));
   }
 
   StateRows state_rows(Index step, Index row, Index unit) const {
@@ -267,9 +307,8 @@ class Sweep {
     s.h_next = hidden_[(step + 1) % 2] + at;
     s.c = cell_state_ + at;
     s.stride = stride_;
-    s.output = a_.sequence_output == nullptr ? nullptr
-                                             : a_.sequence_output + row * a_.sequence_batch_stride +
-                                                   write_time(step) * a_.sequence_time_stride + unit;
+    s.output =
+        a_.sequence_output == nullptr ? nullptr : output_at(step) + row * a_.sequence_batch_stride + unit;
     s.output_stride = a_.sequence_batch_stride;
     s.units = cell_.units - unit;
     s.mask = a_.mask == nullptr ? nullptr : a_.mask + row * a_.mask_batch_stride + read_time(step);
