@@ -20,8 +20,10 @@ namespace {
 // Rates behind the estimate of a run's time on one thread; only the choice of threads depends on them.
 constexpr double kFlopsPerSecond = 45e9;
 constexpr double kWeightBytesPerSecond = 60e9;
-// A parallel region costs up to 100 us when the threads have gone to sleep.
-constexpr double kWorthSharing = 200e-6;
+// A parallel region costs up to 100 us when the threads have gone to sleep, and about one when they are
+// awake.
+constexpr double kWorthWaking = 200e-6;
+constexpr double kWorthSharing = 5e-6;
 // Weights that fit beside the data in one core's second-level cache, and rows that then pass at once.
 constexpr double kResidentBytes = 1.5 * (1 << 20);
 constexpr Index kResidentBlock = 48;
@@ -50,6 +52,10 @@ class PointerList {
 
 bool is_same(std::span<const TensorType> a, const std::vector<TensorType>& b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 // A mutex that a forked child may find locked for ever: tried for a moment only, and the caller does
@@ -157,13 +163,13 @@ Workspace& Plan::Run::workspace(int thread) const {
   return *state_->workspaces[static_cast<std::size_t>(thread)];
 }
 
-Plan::Run::Choice Plan::Run::choose(Index max_rows, int threads) const {
+Plan::Run::Choice Plan::Run::choose(Index max_rows, int threads, bool shares) const {
   const State& state = *state_;
   Choice choice;
   // A number that the caller asks for is taken as it is; the default one only where it pays.
   if (threads > 0) {
     choice.threads = std::min(threads, kMaxThreads);
-  } else if (state.seconds >= kWorthSharing && state.pace.should_share()) {
+  } else if (shares) {
     choice.threads = num_threads();
   }
   if (!state.is_row_independent) return choice;
@@ -271,21 +277,24 @@ void Plan::Run::execute(std::span<const void* const> inputs, std::span<void* con
                         int threads, const RowTables* tables) {
   State& state = *state_;
   tables_ = tables;
-  const Choice choice = choose(max_rows, threads);
+  const bool is_long = state.seconds >= kWorthWaking;
+  const bool is_measured = threads == 0 && state.seconds >= kWorthSharing && num_threads() > 1;
+  const double start = is_measured ? now() : 0.0;
+  const bool shares = is_measured && (is_long ? state.pace.should_share() : state.burst.should_share(start));
+  const Choice choice = choose(max_rows, threads, shares);
   const ThreadLease lease(choice.threads);
   RunError error;
   int team_size = lease.count();
   if (choice.by_blocks) team_size = static_cast<int>(std::min<Index>(team_size, choice.blocks));
-  if (threads > 0 || state.seconds < kWorthSharing) {
-    execute(choice, team_size, inputs, outputs, &error);
-  } else {
-    const auto start = std::chrono::steady_clock::now();
-    execute(choice, team_size, inputs, outputs, &error);
-    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-    if (team_size > 1) {
-      state.pace.ran_shared(time.count());
+  execute(choice, team_size, inputs, outputs, &error);
+  if (is_measured) {
+    const double end = now();
+    if (!is_long) {
+      state.burst.ran(start, end, team_size > 1);
+    } else if (team_size > 1) {
+      state.pace.ran_shared(end - start);
     } else {
-      state.pace.ran_alone(time.count());
+      state.pace.ran_alone(end - start);
     }
   }
   if (error.is_set()) throw std::invalid_argument(error.message());

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/barrier.h"
+#include "plan/burst.h"
 #include "plan/graph.h"
 #include "plan/pace.h"
 #include "plan/workspace.h"
@@ -50,7 +51,8 @@ class Plan {
     double resident_bytes = 0.0;  // see Cost
     double row_bytes = 0.0;       // of all values together
     bool has_sequential = false;
-    Pace pace;
+    Pace pace;                                           // of long runs
+    Burst burst;                                         // of short ones
     std::vector<std::unique_ptr<Workspace>> workspaces;  // by thread
     std::unique_ptr<Barrier> barrier;
   };
@@ -84,7 +86,7 @@ class Plan {
       bool by_blocks = false;  // threads take blocks of the batch each, instead of sharing every operation
       Index blocks = 1;
     };
-    Choice choose(Index max_rows, int threads) const;
+    Choice choose(Index max_rows, int threads, bool shares) const;
     void run_block(Workspace& workspace, Index block, Index blocks, int team_size,
                    std::span<const void* const> inputs, std::span<void* const> outputs, RunError* error,
                    bool bind_only) const;
