@@ -13,7 +13,7 @@ namespace {
 // Weights that stay in one core's second-level cache while its rows go by.
 constexpr Index kResidentBytes = 3 << 19;
 // Below this a step is too short to share: the barrier and moving the state between cores cost more.
-constexpr Index kUnitSplitBytes = 128 << 10;
+constexpr Index kUnitSplitBytes = 32 << 10;
 // Rows that one sweep takes at once. Weights that do not stay in cache are read once per step and block.
 constexpr Index kResidentBlock = 48;
 constexpr Index kStreamedBlock = 128;
