@@ -123,7 +123,7 @@ void Plan::describe(State& state, std::span<const TensorType> inputs) const {
   }
   state.row_bytes /= static_cast<double>(std::max<Index>(batch, 1));
   state.is_row_independent = is_row_independent && batch > 0;
-  state.pace.reset(state.seconds);
+  state.sharing.reset(state.seconds);
   state.is_valid = true;
 }
 
@@ -277,26 +277,16 @@ void Plan::Run::execute(std::span<const void* const> inputs, std::span<void* con
                         int threads, const RowTables* tables) {
   State& state = *state_;
   tables_ = tables;
-  const bool is_long = state.seconds >= kWorthWaking;
   const bool is_measured = threads == 0 && state.seconds >= kWorthSharing && num_threads() > 1;
   const double start = is_measured ? now() : 0.0;
-  const bool shares = is_measured && (is_long ? state.pace.should_share() : state.burst.should_share(start));
+  const bool shares = is_measured && state.sharing.should_share(start);
   const Choice choice = choose(max_rows, threads, shares);
   const ThreadLease lease(choice.threads);
   RunError error;
   int team_size = lease.count();
   if (choice.by_blocks) team_size = static_cast<int>(std::min<Index>(team_size, choice.blocks));
   execute(choice, team_size, inputs, outputs, &error);
-  if (is_measured) {
-    const double end = now();
-    if (!is_long) {
-      state.burst.ran(start, end, team_size > 1);
-    } else if (team_size > 1) {
-      state.pace.ran_shared(end - start);
-    } else {
-      state.pace.ran_alone(end - start);
-    }
-  }
+  if (is_measured) state.sharing.ran(start, now(), team_size > 1);
   if (error.is_set()) throw std::invalid_argument(error.message());
 }
 

@@ -10,9 +10,8 @@
 #include <vector>
 
 #include "base/barrier.h"
-#include "plan/burst.h"
 #include "plan/graph.h"
-#include "plan/pace.h"
+#include "plan/sharing.h"
 #include "plan/workspace.h"
 
 namespace unrolled {
@@ -51,8 +50,7 @@ class Plan {
     double resident_bytes = 0.0;  // see Cost
     double row_bytes = 0.0;       // of all values together
     bool has_sequential = false;
-    Pace pace;                                           // of long runs
-    Burst burst;                                         // of short ones
+    Sharing sharing;
     std::vector<std::unique_ptr<Workspace>> workspaces;  // by thread
     std::unique_ptr<Barrier> barrier;
   };
