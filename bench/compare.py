@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from bench import limits, paths, reference, tables
-from bench.run import EFFORTS, SETTLE_SECONDS, geometric_mean, load_average, write_keras_files
+from bench.report import geometric_mean, load_average
+from bench.run import EFFORTS, SETTLE_SECONDS, write_keras_files
 from bench.worker import Worker, WorkerError, built_package
 from bench.workloads import Workload, select, stored_weights
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import limits, tables
-from bench.run import load_average
+from bench.report import load_average
 
 if TYPE_CHECKING:
     import unrolled

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from bench import paths, peers, reference, tables
-from bench.run import SETTLE_SECONDS, describe_machine, print_about, write_keras_files
+from bench.report import describe_machine, print_about
+from bench.run import SETTLE_SECONDS, write_keras_files
 from bench.worker import Worker, WorkerError, stepped
 from bench.workloads import ALL, Workload, stored_weights
 

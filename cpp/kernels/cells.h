@@ -64,6 +64,8 @@ struct PackedCell {
   const float* recurrent_bias;
   const float* kernel;
   const float* recurrent;
+  Depth kernel_depth;
+  Depth recurrent_depth;
 
   PackedCell(const CellShape& shape, const float* packed)
       : features(shape.features),
@@ -74,7 +76,9 @@ struct PackedCell {
         recurrent_bias(bias + round_up(vectors * kLanes, kAlignedFloats)),
         kernel(K == CellKind::kGruResetAfter ? recurrent_bias + round_up(vectors * kLanes, kAlignedFloats)
                                              : recurrent_bias),
-        recurrent(kernel + packed_floats(features, vectors)) {}
+        recurrent(kernel + packed_floats(features, vectors)),
+        kernel_depth(features),
+        recurrent_depth(units) {}
 
   Index floats() const { return recurrent + packed_floats(units, vectors) - bias; }
   Index padded_units() const { return blocks * kLanes; }
@@ -84,10 +88,10 @@ struct PackedCell {
   Index first_vector(int part) const { return blocks * Traits::kPart[part].first_gate; }
 
   PackedMatrix<Traits::kPanelVectors> kernel_part(int part) const {
-    return {kernel + first_vector(part) * features * kLanes, features, blocks * gates(part)};
+    return {kernel + first_vector(part) * features * kLanes, kernel_depth, blocks * gates(part)};
   }
   PackedMatrix<Traits::kPanelVectors> recurrent_part(int part) const {
-    return {recurrent + first_vector(part) * units * kLanes, units, blocks * gates(part)};
+    return {recurrent + first_vector(part) * units * kLanes, recurrent_depth, blocks * gates(part)};
   }
 };
 

@@ -2,7 +2,8 @@
 // Packed matrices, the one product kernel, and Dense. Included by the per-ISA kernel files only.
 //
 // The rule that fixes every bit: a result starts at its bias (or at what an earlier product left) and adds
-// the products of kChunk consecutive k at a time; each chunk is summed from zero by fma with k ascending.
+// the products of a chunk of consecutive k at a time (Depth); each chunk is summed from zero by fma with k
+// ascending.
 // Lanes run along columns only. So a row's result depends on nothing but that row, however rows, columns and
 // threads are arranged.
 #pragma once
@@ -12,15 +13,24 @@
 namespace unrolled::kernels::UNROLLED_ISA_NAME {
 namespace {
 
-// One long chain of rounding errors would exceed the accuracy promise for deep sums, but the end of a chunk
-// stalls the pipeline: on Zen 4, 64 cost 5% of the speed of products in cache, 256 cost 1%.
-inline constexpr Index kChunk = 256;
-
 inline constexpr Index kAlignedFloats = 16;  // one cache line
 
 UNROLLED_INLINE constexpr Index ceil_divide(Index a, Index b) { return (a + b - 1) / b; }
 UNROLLED_INLINE constexpr Index round_up(Index a, Index b) { return ceil_divide(a, b) * b; }
 UNROLLED_INLINE constexpr Index smaller(Index a, Index b) { return a < b ? a : b; }
+
+// How many products make a sum, and in chunks of how many. One long chain of rounding errors would exceed the
+// accuracy promise, but the end of a chunk stalls the pipeline: on Zen 4, chunks of 64 cost 5% of the speed
+// of products in cache, 256 cost 1%. So: the fewest equal chunks of at most 256, but two from 64 on (in a GRU
+// of 128 units with saturated gates, one of 128 tripled the error).
+struct Depth {
+  Index size;
+  Index chunk;
+
+  UNROLLED_INLINE explicit Depth(Index size_) : size(size_), chunk(size_) {
+    if (size > 64) chunk = ceil_divide(size, size <= 512 ? 2 : ceil_divide(size, 256));
+  }
+};
 
 // Vectors side by side in one panel: what the registers allow beside a tile of several rows. Dense,
 // SimpleRNN, LSTM use kWide; GRU, with its three gates, 3.
@@ -35,11 +45,11 @@ inline constexpr int kMaxTileRows = 8;
 template <int S>
 struct PackedMatrix {
   const float* data;
-  Index depth;
+  Depth depth;
   Index vectors;
 
   UNROLLED_INLINE const float* panel(Index first_vector) const {
-    return data + first_vector * depth * kLanes;
+    return data + first_vector * depth.size * kLanes;
   }
 };
 
@@ -54,20 +64,20 @@ inline constexpr bool kPrefetches = M * S * kLanes >= 8 * kRegisters;
 // tile[m][v][lane] = init[m][v][lane] + sum_k a[m][k] w[k][v][lane] for M rows and P adjacent panels of S
 // vectors. init may be the tile itself.
 template <int M, int S, int P>
-UNROLLED_INLINE void multiply_tile(const float* w, Index depth, const float* a, Index a_stride,
+UNROLLED_INLINE void multiply_tile(const float* w, Depth depth, const float* a, Index a_stride,
                                    const float* init, Index init_stride, float* tile, Index tile_stride,
                                    const float* ahead, Index ahead_stride, Index ahead_second) {
   constexpr int kColumns = P * S;
-  const Index panel_floats = depth * S * kLanes;
-  if (depth == 0 && init != tile) {
+  const Index panel_floats = depth.size * S * kLanes;
+  if (depth.size == 0 && init != tile) {
     for (int m = 0; m < M; ++m) {
       for (int v = 0; v < kColumns; ++v) {
         Vector::load(init + m * init_stride + v * kLanes).store(tile + m * tile_stride + v * kLanes);
       }
     }
   }
-  for (Index begin = 0; begin < depth; begin += kChunk) {
-    const Index end = smaller(begin + kChunk, depth);
+  for (Index begin = 0; begin < depth.size; begin += depth.chunk) {
+    const Index end = smaller(begin + depth.chunk, depth.size);
     Vector sum[M][kColumns];
     unroll<M * kColumns>([&](auto i)
                              UNROLLED_INLINE_LAMBDA { sum[i / kColumns][i % kColumns] = Vector::zero(); });
@@ -119,7 +129,7 @@ struct Product {
 };
 
 template <int M, int S, int P>
-UNROLLED_NO_INLINE void multiply_panels(const float* w, Index depth, const Product& p, Index offset) {
+UNROLLED_NO_INLINE void multiply_panels(const float* w, Depth depth, const Product& p, Index offset) {
   const float* ahead = w;  // in the first-level cache already: costs nothing
   Index ahead_stride = 0;
   Index ahead_second = 0;
@@ -130,7 +140,7 @@ UNROLLED_NO_INLINE void multiply_panels(const float* w, Index depth, const Produ
     const bool is_one_enough = p.ahead_blocks * kAlignedFloats >= kRowFloats;
     const Index stride = is_one_enough ? kAlignedFloats : 2 * kAlignedFloats;
     if (p.ahead_vectors != 0 && p.ahead_block * stride < kRowFloats) {
-      ahead = w + (p.ahead_vectors * kLanes + p.ahead_block * stride) * depth;
+      ahead = w + (p.ahead_vectors * kLanes + p.ahead_block * stride) * depth.size;
       ahead_stride = stride;
       ahead_second = is_one_enough ? 0 : kAlignedFloats;
     }
@@ -140,7 +150,7 @@ UNROLLED_NO_INLINE void multiply_panels(const float* w, Index depth, const Produ
 }
 
 template <int S>
-UNROLLED_INLINE void multiply_panel(const float* w, Index depth, const Product& p, Index offset) {
+UNROLLED_INLINE void multiply_panel(const float* w, Depth depth, const Product& p, Index offset) {
   switch (p.rows) {
     case 1:
       return multiply_panels<1, S, 1>(w, depth, p, offset);
@@ -168,7 +178,7 @@ template <int S>
 inline constexpr int kSingleRowPanels = S == 2 ? 4 : 3;
 
 template <int S, int P>
-UNROLLED_INLINE void multiply_single_row(const float* w, Index depth, Index panels, const Product& p) {
+UNROLLED_INLINE void multiply_single_row(const float* w, Depth depth, Index panels, const Product& p) {
   if constexpr (P > 1) {
     if (panels < P) return multiply_single_row<S, P - 1>(w, depth, panels, p);
   }
@@ -177,7 +187,7 @@ UNROLLED_INLINE void multiply_single_row(const float* w, Index depth, Index pane
 
 template <int S>
 void multiply(const PackedMatrix<S>& matrix, Index first, Index last, const Product& p) {
-  const Index depth = matrix.depth;
+  const Depth depth = matrix.depth;
   Index v = first;
   if (p.rows == 1) {
     const Index panels = (last - first) / S;
@@ -266,7 +276,7 @@ void pack_dense(const DenseShape& shape, const float* kernel, const float* bias,
 
 void dense(const DenseArguments& d) {
   const Index vectors = dense_vectors(d.shape);
-  const PackedMatrix<kWide> matrix{d.packed + dense_bias_floats(d.shape), d.shape.depth, vectors};
+  const PackedMatrix<kWide> matrix{d.packed + dense_bias_floats(d.shape), Depth(d.shape.depth), vectors};
   const EqualBlocks blocks(d.rows, kTileRows<kWide>);
   alignas(64) float tile[kTileRows<kWide> * kWide * kLanes];
   constexpr Index kTileStride = kWide * kLanes;

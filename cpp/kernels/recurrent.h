@@ -252,9 +252,8 @@ class Sweep {
   }
 
   void run_in_registers() {
-    RegisterSteps s{};
+    RegisterSteps s{cell_.recurrent_depth};
     s.row_floats = cell_.vectors * kLanes;
-    s.units = cell_.units;
     s.output_stride = a_.write_reversed ? -a_.sequence_time_stride : a_.sequence_time_stride;
     const bool is_whole = groups_.count == 1 && a_.team.size == 1 && a_.mask == nullptr;
     for (Index step = 0; step < a_.timesteps;) {

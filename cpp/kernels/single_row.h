@@ -21,28 +21,28 @@ inline constexpr int kMaxRegisterBlocks<CellKind::kSimpleRnn> = 8;
 // Steps of one row whose input part is already computed, for some blocks of its units. Pointers are those of
 // the first of these blocks, but for h, which is read whole.
 struct RegisterSteps {
-  Index steps;
-  const float* projected;  // [vectors][kLanes], row_floats from one step to the next
-  Index row_floats;
-  const float* recurrent_bias;  // GRU
-  const float* recurrent;
-  Index units;
-  const float* h;
-  const float* h_before;
-  float* h_next;  // h_before itself where the blocks are all that there are
-  float* c;
-  float* output;        // of the first step, or null
-  Index output_stride;  // from one step to the next
-  Index output_units;   // that are left from the first block on
+  Depth units;
+  Index steps = 0;
+  const float* projected = nullptr;  // [vectors][kLanes], row_floats from one step to the next
+  Index row_floats = 0;
+  const float* recurrent_bias = nullptr;  // GRU
+  const float* recurrent = nullptr;
+  const float* h = nullptr;
+  const float* h_before = nullptr;
+  float* h_next = nullptr;  // h_before itself where the blocks are all that there are
+  float* c = nullptr;
+  float* output = nullptr;  // of the first step, or null
+  Index output_stride = 0;  // from one step to the next
+  Index output_units = 0;   // that are left from the first block on
 };
 
 // total[v] += h . recurrent for vector v of the packed panels.
 template <int kVectors, int S>
-UNROLLED_INLINE void multiply_registers(const float* w, const float* h, Index units,
+UNROLLED_INLINE void multiply_registers(const float* w, const float* h, Depth units,
                                         Vector (&total)[kVectors]) {
-  const Index panel_floats = units * S * kLanes;
-  for (Index begin = 0; begin < units; begin += kChunk) {
-    const Index end = smaller(begin + kChunk, units);
+  const Index panel_floats = units.size * S * kLanes;
+  for (Index begin = 0; begin < units.size; begin += units.chunk) {
+    const Index end = smaller(begin + units.chunk, units.size);
     Vector sum[kVectors];
     unroll<kVectors>([&](auto v) UNROLLED_INLINE_LAMBDA { sum[v] = Vector::zero(); });
     for (Index k = begin; k < end; ++k) {
