@@ -226,6 +226,7 @@ class Sweep {
     // Tiles run along the longer of time and batch.
     const bool along_time = steps >= a_.batch;
     const EqualBlocks blocks(along_time ? steps : a_.batch, kRows);
+    const Index width = blocks.size == 1 ? kPanel * kSingleRowPanels<kPanel> : kPanel;
     const Index across = along_time ? a_.batch : steps;
     const Index x_stride = along_time ? time_stride : a_.x_batch_stride;
     const Index x_across = along_time ? a_.x_batch_stride : time_stride;
@@ -235,8 +236,8 @@ class Sweep {
       const auto matrix = cell_.kernel_part(part);
       const Index last = last_block_ * cell_.gates(part);
       const Index offset = cell_.first_vector(part) * kLanes;
-      for (Index v = first_block_ * cell_.gates(part); v < last; v += kPanel) {
-        const Index next = smaller(v + kPanel, last);
+      for (Index v = first_block_ * cell_.gates(part); v < last; v += width) {
+        const Index next = smaller(v + width, last);
         const Index column = offset + v * kLanes;
         for (Index i = 0; i < across; ++i) {
           for (Index block = 0; block < blocks.count; ++block) {
