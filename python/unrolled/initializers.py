@@ -40,7 +40,7 @@ class Initializer:
         dtype : object, optional
             For Keras's signature; the result is float32.
         """
-        return np.ascontiguousarray(self.values(tuple(shape)), dtype=np.float32)
+        return np.asarray(self.values(tuple(shape)), np.float32, order="C")
 
     def values(self, shape: tuple[int, ...]) -> NDArray[Any]:
         """The values in any precision."""

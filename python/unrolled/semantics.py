@@ -38,7 +38,10 @@ class Semantics:
         give the previous output at masked steps (before).
     softmax_zeroes_masked_rows : bool
         The Softmax layer, and MultiHeadAttention where it goes through it (with dropout, or giving the
-        scores), gives zeros where a mask allows nothing (Keras 3.10 on), or equal weights (before).
+        scores), gives zeros where a mask allows nothing (Keras 3.10 on), or nearly equal weights (before).
+    attention_always_by_softmax : bool
+        MultiHeadAttention goes through the Softmax layer always (before Keras 3.7), or with dropout or where it
+        gives the scores.
     lists_carry_masks : bool
         Layers called on a list of tensors give their output a mask; those of Keras 3.0 to 3.3 never do.
     states_hide_mask : bool
@@ -54,6 +57,9 @@ class Semantics:
     stored_states_win : bool
         A stateful recurrent layer that is given ``initial_state`` uses it only while its stored states are
         all 0 (tf.keras).
+    additive_attention_scales : {"query", "value"}
+        Whose features ``AdditiveAttention`` has a scale for each of: the query's, or the value's (tf.keras).
+        They are as many, or 1.
     group_normalization_takes_mask : bool
         ``GroupNormalization`` counts unmasked elements only (tf.keras), broadcasting the mask to the input in
         a way that fails for nearly all shapes.
@@ -67,11 +73,13 @@ class Semantics:
     rescaling_keeps_mask: bool = True
     convolutional_zero_output: bool = True
     softmax_zeroes_masked_rows: bool = True
+    attention_always_by_softmax: bool = False
     lists_carry_masks: bool = True
     states_hide_mask: bool = True
     explicit_mask_passes_on: bool = True
     attention_takes_masks_away: bool = True
     stored_states_win: bool = False
+    additive_attention_scales: Literal["query", "value"] = "query"
     group_normalization_takes_mask: bool = False
 
 

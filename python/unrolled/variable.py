@@ -99,7 +99,7 @@ class Variable:
         value = self._value
         if value is None:
             assert self._initializer is not None
-            value = np.ascontiguousarray(self._initializer(self.shape), dtype=np.float32)
+            value = np.asarray(self._initializer(self.shape), np.float32, order="C")
             if value.shape != self.shape:
                 raise ValueError(
                     f"variable {self.name!r}: the initializer gave shape {value.shape}, expected {self.shape}"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from unrolled import Input, Model, layers
+from unrolled.formats.versions import parse_version
 from unrolled.layers import registry
 from unrolled.semantics import KERAS_3
 
@@ -71,6 +72,28 @@ def test_a_fully_masked_row_of_attention_scores_is_zero_since_keras_3_10() -> No
         _, scores = layer(A, A, attention_mask=allowed, return_attention_scores=True)
         np.testing.assert_allclose(scores[1], expected, atol=1e-6)
         np.testing.assert_allclose(scores[0].sum(-1), 1.0, atol=1e-6)
+
+
+def test_large_scores_of_a_fully_masked_row_are_told_apart_by_the_softmax_of_old_versions() -> None:
+    # -1e9 is added to the scores, and floats there are 64 apart; set, it hides them.
+    x = np.array([[[1.0], [200.0]]], np.float32)
+    nothing = np.zeros((1, 2, 2), bool)
+    by_sum, equal = [0.0, 1.0], [0.5, 0.5]
+    for options, version, expected in (
+        ({}, "2.15.0", by_sum),
+        ({"softmax_robust_masking": True}, "2.15.0", equal),
+        ({}, "3.6.0", by_sum),
+        ({}, "3.7.0", equal),
+        ({"dropout": 0.5}, "3.7.0", by_sum),
+        ({"dropout": 0.5}, "3.10.0", [0.0, 0.0]),
+    ):
+        layer = layers.MultiHeadAttention(1, 1, use_bias=False, **options)
+        registry.set_semantics(layer, parse_version(version).semantics)
+        layer.build([x.shape, x.shape])
+        layer.set_weights([np.ones(weight.shape) for weight in layer.weights])
+        np.testing.assert_allclose(
+            layer(x, x, attention_mask=nothing)[0, 1], np.array(expected) @ x[0], atol=1e-4
+        )
 
 
 MASK_RULES = {
@@ -217,6 +240,17 @@ def test_an_explicit_mask_may_have_three_axes() -> None:
     values = np.arange(6, dtype=np.float32).reshape(1, 2, 3, 1)
     kept = np.array([[[True, True, False], [False, True, True]]])
     np.testing.assert_allclose(model.predict([values, kept], verbose=0)[0, :, 0], [0.5, 4.5])
+
+
+@pytest.mark.parametrize("recurrent", [layers.GRU(2), layers.Bidirectional(layers.GRU(2))])
+def test_a_mask_of_further_axes_is_refused_by_name_at_recurrent_layers(recurrent: Any) -> None:
+    x = Input((3, 2, 1))
+    pooled = layers.TimeDistributed(layers.GlobalAveragePooling1D())(layers.Masking()(x))
+    model = Model(x, recurrent(pooled))
+    with pytest.raises(
+        ValueError, match=rf"'{recurrent.name}'.*expected a mask \(batch, timesteps\).*rank 3"
+    ):
+        model.predict(np.ones((1, 3, 2, 1)), verbose=0)
 
 
 def test_stored_states_win_over_given_ones_in_tf_keras() -> None:

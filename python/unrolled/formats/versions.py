@@ -91,7 +91,9 @@ class Writer:
             return replace(
                 semantics,
                 lists_carry_masks=minor >= 4,
-                attention_takes_masks_away=minor >= 8,  # layers/attention/multi_head_attention.py
+                # layers/attention/multi_head_attention.py
+                attention_takes_masks_away=minor >= 8,
+                attention_always_by_softmax=minor < 7,
                 explicit_mask_passes_on=minor >= 11,
             )
         return Semantics(
@@ -104,9 +106,11 @@ class Writer:
             else "previous",
             rescaling_keeps_mask=False,
             softmax_zeroes_masked_rows=False,
+            attention_always_by_softmax=True,
             states_hide_mask=False,
             attention_takes_masks_away=False,
             stored_states_win=self.tensorflow,
+            additive_attention_scales="value",
             group_normalization_takes_mask=True,
             convolutional_zero_output=False,
         )

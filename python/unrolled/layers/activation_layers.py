@@ -10,7 +10,7 @@ import numpy as np
 from unrolled import activations, initializers
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
-from unrolled.layers.config_values import TRAINING_ONLY, int_list, not_negative, number
+from unrolled.layers.config_values import TRAINING_ONLY, flag, int_list, not_negative, number
 from unrolled.layers.registry import register, serialize_layer
 from unrolled.lowering import Flow, Lowering
 
@@ -268,6 +268,8 @@ class Softmax(Layer):
     ----------
     axis : int or list of int
         The axes that sum to one.
+    robust_masking : bool
+        tf.keras: see ``masked_scores``.
     **kwargs
         ``input_shape`` and the like.
 
@@ -279,14 +281,12 @@ class Softmax(Layer):
     [[0.25, 0.25, 0.25, 0.25]]
     """
 
-    ignored_config: ClassVar = {
-        "activity_regularizer": TRAINING_ONLY["activity_regularizer"],
-        "robust_masking": "tf.keras: both ways to mask are equal in float32",
-    }
+    ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
     min_rank: ClassVar = 2
 
-    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+    def __init__(self, axis: Any = -1, robust_masking: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.robust_masking = flag("robust_masking", robust_masking)
         axes = axis if isinstance(axis, list | tuple) else [axis]
         if len(axes) != 1:
             raise ConfigError("axis", axis, "softmax over one axis is supported")
@@ -309,17 +309,23 @@ class Softmax(Layer):
                 f"layer {self.name!r} (Softmax): a mask of rank {x.mask_rank} does not broadcast to its input "
                 f"of shape {x.shape}; Keras fails here too"
             )
-        masked = x.derive(masked_scores(plan, x.value, x.mask), x.shape)
+        lowered = not (self.semantics.softmax_zeroes_masked_rows or self.robust_masking)
+        masked = x.derive(masked_scores(plan, x.value, x.mask, lowered=lowered), x.shape)
         result = activations.lower(plan, masked, activation)
         if not self.semantics.softmax_zeroes_masked_rows:
             return result
         return result.derive(plan.ops.apply_mask(result.value, x.mask), result.shape)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"axis": self.axis}
+        config = super().get_config() | {"axis": self.axis}
+        return config | ({"robust_masking": True} if self.robust_masking else {})
 
 
-def masked_scores(plan: Lowering, scores: int, mask: int) -> int:
-    """``scores`` with a large negative number where ``mask`` is false (it broadcasts)."""
-    # Before Keras 3.13 the number was added: in float32 the same but for scores beyond about 32.
-    return plan.ops.select(mask, scores, plan.ops.constant(np.asarray(-1e9, np.float32)))
+def masked_scores(plan: Lowering, scores: int, mask: int, *, lowered: bool) -> int:
+    """``scores`` with a large negative number where ``mask`` is false (it broadcasts).
+
+    Where ``lowered``, it is added (Keras before 3.13, where zeros in rows without anything allowed do not hide
+    it): such rows then tell scores beyond 32, half of the distance of floats around 1e9, from others.
+    """
+    low = plan.ops.constant(np.asarray(-1e9, np.float32))
+    return plan.ops.select(mask, scores, plan.ops.binary("add", scores, low) if lowered else low)

@@ -248,21 +248,27 @@ class AdditiveAttention(DotAttention):
 
     def build_weights(self, input_shape: Any) -> None:
         if self.use_scale:
-            size = input_shape[0][-1]
+            which = self.semantics.additive_attention_scales
+            size = input_shape[0 if which == "query" else 1][-1]
             if size is None:
                 raise ValueError(
-                    f"layer {self.name!r} ({self.class_name}): the features of the query must be known, "
-                    f"got shape {tuple(input_shape[0])}"
+                    f"layer {self.name!r} ({self.class_name}): the features of the {which} must be known, "
+                    f"got shapes {[tuple(shape) for shape in input_shape]}"
                 )
             self.scale = self.add_weight("scale", (size,), initializers.GlorotUniform())
 
     def scores(self, plan: Lowering, query: Flow, key: Flow) -> int:
         ops = plan.ops
         values = self.tanh_of_sums(plan, query, key, None)
-        if self.scale is None:
-            return ops.reduce(values, kind="sum", axes=(3,))
-        column = plan.packed(self.scale).reshape(-1, 1)
-        return ops.squeeze(ops.dense(values, column, None, activations.linear.core()), 3)
+        if self.scale is not None:
+            scale = plan.packed(self.scale)
+            if query.shape[-1] == key.shape[-1] == scale.size:
+                return ops.squeeze(
+                    ops.dense(values, scale.reshape(-1, 1), None, activations.linear.core()), 3
+                )
+            # Sizes of 1 are broadcast along the others.
+            values = ops.binary("multiply", values, ops.constant(scale))
+        return ops.reduce(values, kind="sum", axes=(3,))
 
 
 @register
@@ -294,6 +300,8 @@ class MultiHeadAttention(Layer):
         How near a key must be to its query.
     use_gate : bool
         Must be false.
+    softmax_robust_masking : bool
+        tf.keras: see ``masked_scores``.
     kernel_initializer, bias_initializer
         Where fresh weights start.
     **kwargs
@@ -310,7 +318,6 @@ class MultiHeadAttention(Layer):
 
     ignored_config: ClassVar = TRAINING_ONLY | {
         "seed": "seeds dropout only",
-        "softmax_robust_masking": "tf.keras: both ways to mask are equal in float32",
         "flash_attention": "chooses between equal ways to compute",
         "query_shape": "Keras 2 writes it; shapes come from the inputs",
         "key_shape": "Keras 2 writes it; shapes come from the inputs",
@@ -330,6 +337,7 @@ class MultiHeadAttention(Layer):
         attention_axes: Any = None,
         sliding_window: int | None = None,
         use_gate: bool = False,
+        softmax_robust_masking: bool = False,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
         **kwargs: Any,
@@ -352,6 +360,7 @@ class MultiHeadAttention(Layer):
         self.sliding_window = (
             None if sliding_window is None else positive_int("sliding_window", sliding_window)
         )
+        self.softmax_robust_masking = flag("softmax_robust_masking", softmax_robust_masking)
         if flag("use_gate", use_gate):
             raise ConfigError("use_gate", use_gate, "gated attention is not supported")
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
@@ -493,10 +502,11 @@ class MultiHeadAttention(Layer):
         scale = ops.constant(np.asarray(1.0 / math.sqrt(self.key_dim), np.float32))
         return_scores = bool(kwargs.get("return_attention_scores"))
         scores = ops.matmul(ops.binary("multiply", q, scale), k, transpose_b=True)
+        through_layer = self.dropout > 0 or return_scores or self.semantics.attention_always_by_softmax
         if allowed is not None:
-            scores = masked_scores(plan, scores, allowed)
+            zeroed = self.semantics.softmax_zeroes_masked_rows or self.softmax_robust_masking
+            scores = masked_scores(plan, scores, allowed, lowered=through_layer and not zeroed)
         weights = ops.softmax(scores, axis=3)
-        through_layer = self.dropout > 0 or return_scores
         if allowed is not None and through_layer and self.semantics.softmax_zeroes_masked_rows:
             weights = ops.select(allowed, weights, ops.constant(np.zeros((), np.float32)))
         mixed = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
@@ -555,7 +565,7 @@ class MultiHeadAttention(Layer):
         return None if allowed is None else ops.expand_dims(allowed, 1)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
+        config = super().get_config() | {
             "num_heads": self.num_heads,
             "key_dim": self.key_dim,
             "value_dim": self.value_dim,
@@ -567,6 +577,7 @@ class MultiHeadAttention(Layer):
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
         }
+        return config | ({"softmax_robust_masking": True} if self.softmax_robust_masking else {})
 
 
 def _query_value_key(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
