@@ -65,6 +65,8 @@ def batch_size(shapes: Sequence[Shape]) -> int | None:
 def broadcast_shape(layer: Layer, shapes: Sequence[Shape]) -> Shape:
     """The shape of inputs broadcast as Keras does: axes of size 1 put in after the batch axis.
 
+    A size that one input knows is known, as in tf.keras; Keras 3 then cannot build layers that need it.
+
     Raises
     ------
     ValueError
@@ -80,7 +82,8 @@ def broadcast_shape(layer: Layer, shapes: Sequence[Shape]) -> Shape:
                 f"layer {layer.name!r} ({layer.class_name}): inputs of shapes {[tuple(s) for s in shapes]} do "
                 "not broadcast"
             )
-        result.append(1 if not sizes else None if None in sizes else sizes.pop())
+        known = sizes - {None}
+        result.append(known.pop() if known else None if sizes else 1)
     return tuple(result)
 
 
