@@ -220,6 +220,7 @@ class Recurrent(Layer):
             raise TypeError(f"layer {self.name!r} ({self.class_name}): unknown arguments {sorted(kwargs)}")
         x, states = split_states(x, initial_state)
         x = plan.as_float(x)
+        check_mask(self, x)
         initial = self.initial_states(plan, states)
         output, final = self.lower_sweep(plan, self.to_batch_major(plan, x), initial)
         if self.stateful:
@@ -364,6 +365,18 @@ class _WhetherStored:
 
     def store_states(self, states: Sequence[NDArray[np.float32]]) -> None:
         """Nothing: the layer stores its own."""
+
+
+def check_mask(layer: Layer, x: Flow) -> None:
+    """Raise ``ValueError`` unless the mask of ``x`` is one of timesteps.
+
+    Masks of further axes fit Keras's loop by the luck of sizes: as many as units, or 1.
+    """
+    if x.mask is not None and x.mask_rank != 2:
+        raise ValueError(
+            f"layer {layer.name!r} ({layer.class_name}): expected a mask (batch, timesteps), got one of rank "
+            f"{x.mask_rank}"
+        )
 
 
 def hide_mask(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import is_shape
-from unrolled.layers.recurrent import Recurrent, hide_mask, show_mask, split_states
+from unrolled.layers.recurrent import Recurrent, check_mask, hide_mask, show_mask, split_states
 from unrolled.layers.registry import register, serialize_layer
 from unrolled.lowering import Flow, Lowering
 
@@ -152,6 +152,7 @@ class Bidirectional(Layer):
             raise TypeError(f"layer {self.name!r} ({self.class_name}): unknown arguments {sorted(kwargs)}")
         x, states = split_states(x, initial_state)
         x = plan.as_float(x)
+        check_mask(self, x)
         half = len(states) // 2
         initial = [
             child.initial_states(plan, given)
@@ -320,7 +321,7 @@ class TimeDistributed(Layer):
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         inner = Flow(plan.ops.merge_time(x.value), self._inner_shape(x.shape), x.dtype)
-        if x.mask is not None and x.mask_rank > 2:
+        if x.mask is not None:
             inner = inner.with_mask(plan.ops.merge_time(x.mask), x.mask_rank - 1)
         output = self.layer.lower(plan, inner, **kwargs)
         if not isinstance(output, Flow):
