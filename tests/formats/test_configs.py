@@ -364,7 +364,17 @@ def test_operations_of_keras_3_are_told_from_layers(tmp_path: Path) -> None:
             {"axis": 1},
         ),
         ("reshape", ["x", 0, 0, {"shape": [-1, 4]}], "Reshape", ["x"], {"newshape": [-1, 4]}),
-        ("linalg.matmul", ["x", 0, 0, {"b": ["x", 0, 0], "transpose_b": False}], "Matmul", ["x", "x"], {}),
+        *(
+            (
+                "linalg.matmul",
+                ["x", 0, 0, {"b": ["x", 0, 0], "transpose_b": flag}],
+                "Matmul",
+                ["x", "x"],
+                {"transpose_b": flag},
+            )
+            for flag in (False, True)
+        ),
+        ("reverse", ["x", 0, 0, {"axis": [1]}], "Flip", ["x"], {"axis": [1]}),
     ],
 )
 def test_tensorflow_functions_become_operations(
@@ -392,7 +402,7 @@ def test_tensorflow_functions_become_operations(
     [
         ("image.resize", ["x", 0, 0, {"size": [2, 2]}]),
         ("math.multiply", ["x", 0, 0, {"y": 2.0, "invented": 1}]),
-        ("linalg.matmul", ["x", 0, 0, {"b": ["x", 0, 0], "transpose_b": True}]),
+        ("linalg.matmul", ["x", 0, 0, {"b": ["x", 0, 0], "transpose_a": True}]),
     ],
 )
 def test_other_tensorflow_functions_stay_to_be_refused(tmp_path: Path, function: str, call: Any) -> None:

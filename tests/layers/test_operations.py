@@ -50,6 +50,10 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, ...], Callable[..., Any]]] = [
     ("LogicalNot", {}, (IDS,), np.logical_not),
     ("Where", {}, (X > 0, X, 0.0), np.where),
     ("Matmul", {}, (X, Y.transpose(0, 2, 1)), np.matmul),
+    ("Matmul", {"transpose_b": True}, (X, Y), lambda x, y: x @ y.transpose(0, 2, 1)),
+    ("Power", {}, (X, 1), np.power),
+    ("Power", {}, (X, 3.0), np.power),
+    ("Power", {}, (IDS, 2), np.power),
     ("Negative", {}, (X,), np.negative),
     ("Negative", {}, (IDS,), np.negative),
     ("Absolute", {}, (X,), np.abs),
@@ -224,6 +228,13 @@ def test_a_call_that_does_not_fit_is_refused_with_the_name(name: str, config: An
             if name != "Concatenate"
             else [[Input(arg.shape[1:]) for arg in args[0]]]
         )
+
+
+@pytest.mark.parametrize("exponent", [0.5, 0, 9, -1, X])
+def test_a_power_that_is_no_small_whole_number_is_refused_with_the_name(exponent: Any) -> None:
+    given = Input(X.shape[1:]) if isinstance(exponent, np.ndarray) else exponent
+    with pytest.raises(unrolled.UnsupportedModelError, match=r"'mine'.*whole exponents from 1 to 8"):
+        OPERATIONS["Power"](name="mine")(Input(X.shape[1:]), given)
 
 
 def test_a_mask_computed_by_operations_is_the_mask_of_embedding() -> None:

@@ -35,7 +35,7 @@ def _unary(class_name: str, argument: str = "x") -> _Operation:
 
 
 _ADD, _SUBTRACT, _MULTIPLY, _DIVIDE = (_binary(name) for name in ("Add", "Subtract", "Multiply", "Divide"))
-_MATMUL = _Operation("Matmul", ("a", "b"))
+_MATMUL = _Operation("Matmul", ("a", "b"), {"transpose_b": "transpose_b"}, {"transpose_b": False})
 
 OPERATIONS: Mapping[str, _Operation] = {
     "math.add": _ADD,
@@ -113,6 +113,7 @@ OPERATIONS: Mapping[str, _Operation] = {
     "compat.v1.squeeze": _Operation("Squeeze", ("input",), {"axis": "axis"}, {"axis": None}),
     "clip_by_value": _Operation("Clip", ("t",), {"clip_value_min": "x_min", "clip_value_max": "x_max"}),
     "tile": _Operation("Tile", ("input",), {"multiples": "repeats"}),
+    "reverse": _Operation("Flip", ("tensor",), {"axis": "axis"}),
     "repeat": _Operation("Repeat", ("input",), {"repeats": "repeats", "axis": "axis"}, {"axis": None}),
     "concat": _Operation("Concatenate", ("values",), {"axis": "axis"}),
     "stack": _Operation("Stack", ("values",), {"axis": "axis"}, {"axis": 0}),
@@ -124,7 +125,6 @@ OPERATIONS: Mapping[str, _Operation] = {
 # Arguments without effect where they have these values (TensorFlow writes out some of its defaults).
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "transpose_a": (False,),
-    "transpose_b": (False,),
     "adjoint_a": (False,),
     "adjoint_b": (False,),
     "a_is_sparse": (False,),

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import activations, tree
-from unrolled.errors import ConfigError, StreamError
+from unrolled.errors import ConfigError, Problem, StreamError, UnsupportedModelError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import flag, number, positive_int
 from unrolled.layers.core import tensor_dtype
@@ -246,8 +246,46 @@ LogicalOrOperation = _binary("LogicalOr", "or", gives="bool", computes="bool")
 
 
 @register_operation
+class PowerOperation(Operation):
+    """``keras.ops.power`` with a whole exponent, by products."""
+
+    exponents: ClassVar = range(1, 9)
+
+    def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
+        return elementwise_obstacle(flows, args)
+
+    def describe(self, x1: Any, x2: Any) -> Described:
+        if is_tensor(x2) or not is_tensor(x1) or np.ndim(x2) or x2 not in self.exponents:
+            found = "a tensor as exponent" if is_tensor(x2) else f"the exponent {x2}"
+            supported = f"whole exponents from {self.exponents[0]} to {self.exponents[-1]} are supported"
+            raise UnsupportedModelError([Problem(self.name, self.class_name, "", found, supported)])
+        common = common_dtype([x1, x2])
+        return shape_of(x1), "int32" if common == "bool" else common
+
+    def lower(self, plan: Lowering, x1: Any, x2: Any) -> Flow:  # type: ignore[override]
+        _, dtype = self.describe(x1, x2)
+        base = operand(plan, x1, dtype)
+        value = base
+        for _ in range(int(x2) - 1):
+            value = plan.ops.binary("multiply", value, base)
+        return self.result(value, x1, x2)
+
+
+@register_operation
 class MatmulOperation(Operation):
-    """``keras.ops.matmul`` of two tensors of rank 3 or more with the same leading axes."""
+    """``keras.ops.matmul`` of two tensors of rank 3 or more with the same leading axes.
+
+    Parameters
+    ----------
+    transpose_b : bool
+        ``tf.matmul``: the last two axes of the second are swapped. Keras 3 has no such option.
+    **kwargs
+        ``name``.
+    """
+
+    def __init__(self, transpose_b: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.transpose_b = flag("transpose_b", transpose_b)
 
     def find_call_obstacle(self, flows: Sequence[Flow], *args: Any, **kwargs: Any) -> str | None:
         by_timestep = len(flows) == 1 and len(flows[0].shape) > 2
@@ -255,6 +293,8 @@ class MatmulOperation(Operation):
 
     def describe(self, x1: Any, x2: Any) -> Described:
         a, b = shape_of(x1), shape_of(x2)
+        if self.transpose_b and len(b) > 1:
+            b = (*b[:-2], b[-1], b[-2])
         if len(a) < 2 or len(b) < 2 or (None not in (a[-1], b[-2]) and a[-1] != b[-2]):
             raise self.fail(f"shapes {a} and {b} do not fit")
         if is_tensor(x2) and (len(a) != len(b) or len(a) < 3):
@@ -268,9 +308,14 @@ class MatmulOperation(Operation):
         self.describe(x1, x2)
         a = operand(plan, x1, "float32")
         if is_tensor(x2):
-            return self.result(plan.ops.matmul(a, operand(plan, x2, "float32")), x1, x2)
-        kernel = np.ascontiguousarray(x2, dtype=np.float32)
+            b = operand(plan, x2, "float32")
+            return self.result(plan.ops.matmul(a, b, transpose_b=self.transpose_b), x1, x2)
+        kernel = np.asarray(x2, np.float32)
+        kernel = np.ascontiguousarray(kernel.T if self.transpose_b else kernel)
         return self.result(plan.ops.dense(a, kernel, None, activations.linear.core()), x1, x2)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | ({"transpose_b": True} if self.transpose_b else {})
 
 
 @register_operation

@@ -19,6 +19,7 @@ from unrolled.layers.base import Layer
 from unrolled.layers.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
 from unrolled.layers.conv_recurrent import ConvLSTMCell
 from unrolled.layers.custom import PythonLayer
+from unrolled.layers.operations import MatmulOperation
 from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.registry import changing_serialized, serialize_layer
 from unrolled.layers.symbolic import KerasTensor
@@ -38,7 +39,8 @@ SCALE = 1.2
 _NOT_KERAS_3 = frozenset({
     "time_major", "implementation", "use_cudnn", "input_length", "sparse_embedding", "input_dtype",
     "batch_input_shape", "fused", "renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size",
-    "adjustment", "experimental_reset", "autocast", "sparse", "reverse_state_order",
+    "adjustment", "experimental_reset", "autocast", "sparse", "reverse_state_order", "robust_masking",
+    "softmax_robust_masking", "query_shape", "key_shape", "value_shape",
 })  # fmt: skip
 # These layers take less than others (keras 3.15 layers/regularization/spatial_dropout.py).
 _SPATIAL_DROPOUT = frozenset({"rate", "seed", "name", "dtype", "data_format"})
@@ -184,6 +186,8 @@ class _Writer:
             self._problem(layer, "", "a Python function", "a file holds no functions")
         if isinstance(layer, Recurrent) and layer.time_major:
             self._problem(layer, "time_major", "True", "Keras 3 takes the batch first")
+        if isinstance(layer, MatmulOperation) and layer.transpose_b:
+            self._problem(layer, "transpose_b", "True", "Keras 3's Matmul has no such option")
         if isinstance(layer, Model | Recurrent):
             return
         for key in ("activation", "recurrent_activation"):
