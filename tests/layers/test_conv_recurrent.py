@@ -187,6 +187,7 @@ def test_bidirectional_takes_conv_lstms() -> None:
     np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("package", ["keras", "tf_keras"])
 def test_conv_lstm_files_match_live_keras(package: str, tmp_path: Any) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

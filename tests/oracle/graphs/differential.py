@@ -93,6 +93,10 @@ def check(keras, program, model=None):
         except Exception as error:
             return Result("invalid", f"{type(error).__name__}: {error}")
         result = run_and_compare(path, feeds, expected)
+        if "does not fit into" in result.message and not predicts(model, feeds):
+            # TensorFlow's oneDNN gives memory that nothing wrote for depthwise windows one step too long; its
+            # own rule for shapes, which predict meets, refuses them.
+            return Result("invalid", result.message)
         if result.status == "differs" and within_rounding(keras, program, model, feeds, path, expected):
             return Result("ok", "rounding")
         if result.status == "differs" and as_keras_predicts(model, path, feeds):
@@ -192,6 +196,16 @@ def within_rounding(keras, program, model, feeds, path, expected):
             row.append(OWN_ROUNDING * min(float(np.nanmax(own, initial=0)), 1e-3 * scale))
         slack.append(row)
     return run_and_compare(path, feeds, expected, slack).status == "ok"
+
+
+def predicts(model, feeds):
+    """Whether Keras's ``predict`` takes what its call of the model took."""
+    try:
+        for feed in feeds:
+            model.predict(feed, verbose=0)
+    except Exception:
+        return False
+    return True
 
 
 def as_keras_predicts(model, path, feeds):
