@@ -320,6 +320,11 @@ class TimeDistributed(Layer):
         return self.layer.output_dtype(input_dtype)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        if getattr(self.layer, "stateful", False) and x.shape[1] != 1:
+            raise ValueError(
+                f"layer {self.name!r} (TimeDistributed): the stateful inner layer {self.layer.name!r} would go on "
+                "from timestep to timestep, which is not supported"
+            )
         inner = Flow(plan.ops.merge_time(x.value), self._inner_shape(x.shape), x.dtype)
         if x.mask is not None:
             inner = inner.with_mask(plan.ops.merge_time(x.mask), x.mask_rank - 1)
