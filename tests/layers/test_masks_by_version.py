@@ -256,14 +256,14 @@ def test_a_mask_of_further_axes_is_refused_by_name_at_recurrent_layers(recurrent
 def test_a_softmax_inside_time_distributed_refuses_the_mask_of_its_timestep() -> None:
     x = Input((3, 2))
     model = Model(x, layers.TimeDistributed(layers.Softmax(name="inner"))(layers.Masking()(x)))
-    with pytest.raises(ValueError, match="'inner'.*rank 1 does not broadcast.*Keras fails here too"):
+    with pytest.raises(ValueError, match=r"'inner'.*rank 1 does not broadcast.*Keras fails here too"):
         model.predict(np.ones((1, 3, 2)), verbose=0)
 
 
 def test_time_distributed_refuses_a_stateful_layer_inside_by_name() -> None:
     x = Input((3, 2, 1), batch_size=2)
     model = Model(x, layers.TimeDistributed(layers.LSTM(2, stateful=True), name="outer")(x))
-    with pytest.raises(ValueError, match="'outer'.*stateful"):
+    with pytest.raises(ValueError, match=r"'outer'.*stateful"):
         model(np.ones((2, 3, 2, 1)))
 
 
