@@ -37,7 +37,8 @@ MASKS = {
     "TimeDistributed": "Keras 3: passes; before: that of the layer inside, else any() over further axes",
     "Concatenate": "Keras 3.4 on: any() of the inputs'; before: all(); along time: joined",
     "Dot": ENDS, "EinsumDense": ENDS, "RMSNormalization": ENDS,
-    "Rescaling": "Keras 3: passes; before: ends", "Normalization": "Keras 3: passes; before: ends",
+    **dict.fromkeys(("Rescaling", "Normalization", "Identity"), "Keras 3: passes; before: ends"),
+    "GroupNormalization": "Keras 3: passes; before: used, and refused where Keras fails, on nearly every one",
     "Attention": "used; the query's passes", "AdditiveAttention": "used; the query's passes",
     "MultiHeadAttention": "used; the query's passes",
     **dict.fromkeys(

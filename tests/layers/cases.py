@@ -40,6 +40,31 @@ def case(
     return {"class_name": class_name, "config": config or {}, "shapes": shapes, **options}
 
 
+def make_layer(layers: Any, this: dict[str, Any]) -> Any:
+    """The layer of a case from ``keras.layers`` or ``unrolled.layers``; cases in its config are layers, too."""
+
+    def value(item: Any) -> Any:
+        if isinstance(item, list):
+            return [value(element) for element in item]
+        return make_layer(layers, item) if isinstance(item, dict) else item
+
+    return getattr(layers, this["class_name"])(**{key: value(item) for key, item in this["config"].items()})
+
+
+CELLS = [
+    case("SimpleRNNCell", {"units": 2}),
+    case("GRUCell", {"units": 3, "reset_after": False}),
+    case("GRUCell", {"units": 3}),
+    case("LSTMCell", {"units": 3}),
+]
+GEOMETRIES = [
+    {},
+    {"strides": 2},
+    {"padding": "same", "dilation_rate": 2},
+    {"use_bias": False, "go_backwards": True},
+]
+
+
 CASES = [
     *(case("Activation", {"activation": name}, (2, 3, 6)) for name in ACTIVATIONS),
     case("Dense", {"units": 4}, (3, 5)),
@@ -218,6 +243,19 @@ CASES = [
         (3, 5),
         integers=5,
     ),
+    *(case("RNN", {"cell": cell, "return_sequences": True}, (3, 4, 5), mask=(3, 4)) for cell in CELLS),
+    case("RNN", {"cell": case("StackedRNNCells", {"cells": CELLS}), "go_backwards": True}, (3, 4, 5), mask=(3, 4)),
+    *(
+        case(
+            f"ConvLSTM{rank}D",
+            {"filters": 2, "kernel_size": 2, "recurrent_activation": "sigmoid", "return_sequences": True} | geometry,
+            (2, 3, *(5, 4, 3)[:rank], 2),
+            mask=(2, 3),
+        )
+        for rank in (1, 2, 3) for geometry in GEOMETRIES
+    ),
+    case("SpatialDropout2D", {"rate": 0.5}, (2, 3, 4, 5)),
+    case("SpatialDropout3D", {"rate": 0.5}, (2, 3, 4, 5, 2)),
 ]  # fmt: skip
 
 

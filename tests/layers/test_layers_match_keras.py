@@ -14,7 +14,7 @@ import unrolled
 from unrolled import layers
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, inputs_of, masks_of, weights_of
+from cases import CASES, inputs_of, make_layer, masks_of, weights_of
 
 EXPECTED = dict(np.load(Path(__file__).parent / "expected.npz"))
 
@@ -29,7 +29,7 @@ def described(number: int) -> str:
 
 def build(number: int) -> tuple[Any, Any, dict[str, Any]]:
     case = CASES[number]
-    layer = getattr(layers, case["class_name"])(**case["config"])
+    layer = make_layer(layers, case)
     inputs = inputs_of(number)
     single = inputs[0] if len(inputs) == 1 else inputs
     layer.build(single.shape if len(inputs) == 1 else [x.shape for x in inputs])

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Every layer, under the rules of tf.keras, gives the numbers and masks that tf_keras gave (``make_expected.py``)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unrolled import layers
+from unrolled.formats.versions import parse_version
+from unrolled.layers import registry
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cases import CASES, inputs_of, make_layer, masks_of, weights_of
+
+EXPECTED = dict(np.load(Path(__file__).parent / "expected_tf_keras.npz"))
+NUMBERS = [number for number in range(len(CASES)) if f"{number}/0" in EXPECTED]
+
+
+def described(number: int) -> str:
+    return f"{number}-{CASES[number]['class_name']}"
+
+
+def build(number: int) -> tuple[Any, Any, dict[str, Any]]:
+    """The layer, the arguments and the keywords of a call."""
+    case = CASES[number]
+    # Readers of files name Keras 2's function so.
+    old = {
+        key: "hard_sigmoid_v2" if value == "hard_sigmoid" else value for key, value in case["config"].items()
+    }
+    layer = make_layer(layers, case | {"config": old})
+    registry.set_semantics(layer, parse_version(str(EXPECTED["keras_version"])).semantics)
+    inputs = inputs_of(number)
+    single = inputs[0] if len(inputs) == 1 else inputs
+    layer.build(single.shape if len(inputs) == 1 else [x.shape for x in inputs])
+    weights = layer.weights
+    layer.set_weights(weights_of(number, [w.shape for w in weights], [w.name for w in weights]))
+    call = dict(case.get("call", {}))
+    masks = masks_of(number)
+    if masks is not None and case.get("spread"):
+        call |= dict(zip(("query_mask", "value_mask"), masks, strict=True))
+    elif masks is not None:
+        call["mask"] = masks[0] if len(masks) == 1 else masks
+    return layer, inputs if case.get("spread") else [single], call
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=described)
+def test_a_layer_gives_the_outputs_of_tf_keras(number: int) -> None:
+    layer, args, call = build(number)
+    result = layer(*args, **call)
+    for index, output in enumerate(result if isinstance(result, list | tuple) else [result]):
+        np.testing.assert_allclose(output, EXPECTED[f"{number}/{index}"], atol=2e-6, rtol=2e-5)
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=described)
+def test_a_layer_gives_the_masks_of_tf_keras(number: int) -> None:
+    if CASES[number].get("spread"):
+        pytest.skip("compute_mask takes one argument")
+    layer, args, call = build(number)
+    masks = layer.compute_mask(args[0], call.get("mask"))
+    mask = masks[0] if isinstance(masks, list) else masks
+    expected = EXPECTED.get(f"{number}/0/mask")
+    assert (mask is None) == (expected is None)
+    if expected is not None:
+        np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=described)
+def test_a_layer_has_the_weights_of_tf_keras_in_their_order(number: int) -> None:
+    if CASES[number]["config"].get("axis") == [2, 1]:
+        pytest.skip("tf_keras has the sizes in the order of the axes, not sorted: such a file is refused")
+    layer, _, _ = build(number)
+    shapes = [str(weight.shape) for weight in layer.weights]
+    keys = [key for key in EXPECTED if key.startswith(f"{number}/weight/")]
+    assert shapes == [EXPECTED[f"{number}/weight/{index}"][1] for index in range(len(keys))]
