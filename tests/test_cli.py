@@ -249,6 +249,31 @@ def layer(class_name, **config):
     }
 
 
+@pytest.mark.parametrize("command", ["predict", "stream"])
+def test_a_file_without_weights_predicts_nothing(capsys, tmp_path, command):
+    gru = {"units": 3, "batch_input_shape": [None, 5, 2]}
+    path = keras_2(tmp_path / "old.json", [("GRU", gru)])
+    code, out, err = run(capsys, command, path, *(["x.npy"] if command == "predict" else []))
+    assert (code, out) == (2, "")
+    assert "holds no weights; --weights names the file that has them" in err
+    _, out, _ = run(capsys, "check", path)
+    assert out.endswith("Supported: everything in the file, which holds no weights.\n")
+
+
+def test_check_shows_what_a_file_says_and_nothing_usual(capsys, tmp_path):
+    path = keras_2(
+        tmp_path / "old.json",
+        [
+            ("Conv1D", {"filters": 2, "kernel_size": 3, "data_format": "channels_last", "dtype": "float32",
+                        "batch_input_shape": [None, 5, 2]}),
+            ("LSTM", {"units": 3, "recurrent_activation": "hard_sigmoid", "dtype": "float16"}),
+        ],
+    )  # fmt: skip
+    _, out, _ = run(capsys, "check", path)
+    assert "Conv1D(filters=2, kernel_size=3)" in out
+    assert "LSTM(units=3, recurrent_activation=hard_sigmoid, dtype=float16)" in out
+
+
 def test_csv_rows_are_samples_where_the_input_has_no_time(capsys, tmp_path):
     model = dense_model(tmp_path / "m.json", [layer("InputLayer", batch_shape=[None, 3]),
                                               layer("Rescaling", scale=2.0, offset=1.0)])  # fmt: skip

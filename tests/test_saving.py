@@ -262,16 +262,30 @@ def test_convert_writes_the_file_and_says_what_it_changed(capsys: Any, tmp_path:
     old = keras_2(tmp_path / "old.json", [("GRU", gru)])
     code, out, _ = run(capsys, "convert", old, tmp_path / "new.keras")
     assert code == 0
-    assert "scaled by 1.2" in out
+    assert "layer 'gru': weights of recurrent_activation are scaled by 1.2" in out
+    assert "holds no weights: those written are fresh" in out
+    assert f"{tmp_path / 'new.keras'}: Sequential 'sequential', 54 parameters, as a file of Keras 3" in out
     assert unrolled.load_model(tmp_path / "new.keras").source.keras_version.startswith("3.")
     code, _, err = run(capsys, "convert", old, tmp_path / "new.h5")
     assert (code, "must end in .keras" in err) == (2, True)
     lstm = {"units": 3, "activation": "hard_sigmoid", "batch_input_shape": [None, 5, 2]}
     old = keras_2(tmp_path / "old.json", [("LSTM", lstm)])
     code, _, err = run(capsys, "convert", old, tmp_path / "other.keras")
-    assert (code, "Keras 2's hard_sigmoid" in err) == (1, True)
+    assert code == 1
+    assert "Keras 3 cannot express 1 thing of the model (--approximate" in err
+    assert "layer 'lstm' (LSTMCell), activation: found Keras 2's hard_sigmoid" in err
     code, out, _ = run(capsys, "convert", old, tmp_path / "other.keras", "--approximate")
-    assert (code, "Keras 2's hard_sigmoid" in out) == (0, True)
+    assert (code, out.startswith("approximated: layer 'lstm' (LSTMCell)")) == (0, True)
+    code, _, err = run(capsys, "convert", old, tmp_path / "nowhere" / "new.keras", "--approximate")
+    assert (code, f"{tmp_path / 'nowhere' / 'new.keras'}: No such file" in err) == (2, True)
+
+
+def test_convert_says_which_rule_for_masks_keras_3_does_not_have(capsys: Any, tmp_path: Path) -> None:
+    old = fixture("tf_keras", "time_distributed_embedding_with_mask_zero").path
+    code, _, err = run(capsys, "convert", old, tmp_path / "new.keras")
+    assert code == 1
+    assert "(TimeDistributed)" in err
+    assert "Keras 3: the mask that came in" in err
 
 
 def test_check_with_the_oracle_says_what_keras_gives(capsys: Any, keras: Any) -> None:

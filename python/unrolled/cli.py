@@ -206,6 +206,17 @@ def _load(options: argparse.Namespace) -> Model:
     return load_model(options.file, weights=options.weights)
 
 
+def _lacks_weights(model: Model) -> bool:
+    return model.source is not None and model.source.weights is None and model.count_params() > 0
+
+
+def _load_with_weights(options: argparse.Namespace) -> Model:
+    model = _load(options)
+    if _lacks_weights(model):
+        raise UsageError(f"{options.file}: holds no weights; --weights names the file that has them")
+    return model
+
+
 # -------------------------------------------------------------------- summary
 
 
@@ -224,8 +235,15 @@ def _summary(options: argparse.Namespace) -> int:
 def _convert(options: argparse.Namespace) -> int:
     if Path(options.new).suffix != ".keras":
         raise UsageError(f"{options.new}: the new file's name must end in .keras")
-    for note in _load(options).save(options.new, approximate=options.approximate):
+    model = _load(options)
+    for note in model.save(options.new, approximate=options.approximate):
         print(note)
+    if _lacks_weights(model):
+        print(
+            f"{options.file} holds no weights: those written are fresh; --weights names the file that has them"
+        )
+    print(f"{options.new}: {model.class_name} {printable(model.name)!r}, {model.count_params():,} parameters, "
+          "as a file of Keras 3")  # fmt: skip
     return OK
 
 
@@ -317,6 +335,8 @@ def _as_text(report: Report) -> str:
         count = len(report.problems)
         lines.append(f"NOT SUPPORTED, {count} problem{'s' if count != 1 else ''}:")
         lines += [f"  - {problem}" for problem in report.problems]
+    elif model is not None and _lacks_weights(model):
+        lines.append("Supported: everything in the file, which holds no weights.")
     else:
         lines.append("Supported: everything in the file; the weights fit.")
     return "\n".join(lines)
@@ -337,7 +357,7 @@ def _predict(options: argparse.Namespace) -> int:
     _check_suffix(options.input, "INPUT")
     if options.timesteps is not None and Path(options.input).suffix.lower() != ".csv":
         raise UsageError("--timesteps: goes with a .csv input; arrays have a shape of their own")
-    model = _load(options)
+    model = _load_with_weights(options)
     inputs = _read_inputs(Path(options.input), model, options.timesteps)
     started = time.perf_counter()
     try:
@@ -481,7 +501,7 @@ def _stream(options: argparse.Namespace) -> int:
     from unrolled.errors import StreamError
     from unrolled.streaming.lines import run_frames, run_lines
 
-    model = _load(options)
+    model = _load_with_weights(options)
     run = run_frames if options.binary else run_lines
     try:
         run(model, cast(BufferedReader, sys.stdin.buffer), sys.stdout.buffer)

@@ -73,12 +73,23 @@ class UnsupportedModelError(ValueError):
     ----------
     problems : tuple of Problem
         Everything unsupported in the file, not only the first thing.
+
+    Parameters
+    ----------
+    problems : sequence of Problem
+        See above.
+    headline : str
+        What the message says of them; "{things}" is their count.
     """
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        headline: str = "the model needs {things} that unrolled does not support",
+    ) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        lines = [f"the model needs {count} thing{'s' if count != 1 else ''} that unrolled does not support:"]
+        lines = [headline.format(things=f"{count} thing{'s' if count != 1 else ''}") + ":"]
         lines += [f"  - {problem}" for problem in self.problems[:50]]
         if count > 50:
             lines.append(f"  ... and {count - 50} more")

@@ -15,13 +15,14 @@ from unrolled.formats import read_model
 from unrolled.layers.registry import layer_classes
 from unrolled.models import Model
 from unrolled.models.loading import build_from_file
-from unrolled.models.saving import differing_layers
+from unrolled.models.saving import differing_layers, mask_rule
 from unrolled.spec import LayerSpec, ModelFile, ModelSpec
 
-_MERGES = {"Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"}
 _CELLS = {"GRU", "GRUCell"}
 # Keys that every layer has, and keys that decide how training starts.
-_NOT_INFERENCE = {"name", "trainable", "dtype", "seed", "unit_forget_bias"}
+_NOT_INFERENCE = {"name", "trainable", "seed", "unit_forget_bias"}
+# What keys without a default of their own have in nearly every file.
+_USUAL = {"data_format": "channels_last", "dtype": "float32"}
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,14 @@ def _options(spec: LayerSpec) -> dict[str, Any]:
         return {}
     ignored = cls.ignored_keys()
     defaults = _defaults(cls) | _defaults(getattr(cls, "cell_class", object))
+    hidden = _NOT_INFERENCE | ({"dtype"} if spec.class_name == "InputLayer" else set())
     return {
         key: _shown(value)
         for key, value in spec.config.items()
         if key not in ignored
-        and key not in _NOT_INFERENCE
+        and key not in hidden
         and not key.endswith("_initializer")
+        and not (key in _USUAL and value == _USUAL[key])
         and not (key in defaults and _is_default(value, defaults[key]))
     }
 
@@ -167,9 +170,13 @@ def _is_default(value: Any, default: Any) -> bool:
 
 
 def _shown(value: Any) -> Any:
-    """``value`` as JSON: a layer as its class, an array as its shape."""
+    """``value`` as JSON: a layer or other object as its class, an array as its shape."""
     if isinstance(value, LayerSpec):
         return value.class_name
+    if value == "hard_sigmoid_v2":
+        return "hard_sigmoid"  # as the file says; which one it is stands with the differences
+    if isinstance(value, dict) and isinstance(value.get("class_name"), str):
+        return value["class_name"]
     if isinstance(value, list | tuple):
         return [_shown(item) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
@@ -197,32 +204,11 @@ def _differences(file: ModelFile, layers: list[LayerSpec]) -> Iterator[str]:
             )
 
 
-# Class to the attributes of Semantics that it follows, and what today's Keras does instead.
-_RULES: dict[str, str] = {
-    **dict.fromkeys(_MERGES, "masks that meet are combined by AND, or end here; Keras 3.4 and later: OR"),
-    "Concatenate": "masks that meet are reduced by all(), or end here; Keras 3.4 and later: any()",
-    "TimeDistributed": "the mask after it is that of the layer inside; Keras 3: the mask that came in",
-    "Bidirectional": "masked steps repeat the previous output; Keras 3 gives zeros there",
-    **dict.fromkeys(("Rescaling", "Normalization", "Identity"), "drops the mask; Keras 3 passes it on"),
-    "Softmax": "rows without anything allowed get equal weights; Keras 3.10: zeros",
-    "MultiHeadAttention": "rows without anything allowed get equal weights, and inputs keep their masks for "
-    "other layers; Keras 3.10: zeros, and no masks",
-    **dict.fromkeys(
-        ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
-        "masked steps repeat the previous output; Keras 3 gives zeros under Bidirectional",
-    ),
-}
-_STEPS = (
-    "masked steps at the start give the initial state, or a mask is heeded beside states that are given; "
-    "Keras 3 does neither"
-)
-
-
 def _mask_differences(model: Model) -> Iterator[str]:
     """Layers whose rule for masks is another today, where a mask or state that makes a difference arrives."""
     for layer in differing_layers(model):
         name = printable(layer.name)
-        yield f"{layer.class_name} {name!r}: {_RULES.get(layer.class_name, _STEPS)}"
+        yield f"{layer.class_name} {name!r}: {mask_rule(layer)}"
 
 
 def _text(value: Any) -> str:

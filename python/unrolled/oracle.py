@@ -112,7 +112,7 @@ def _keras(version: str) -> Any:
             raise OracleError("the file was written by Keras 3: `pip install keras tensorflow`") from error
         return keras
     try:
-        import tf_keras  # type: ignore[import-not-found]
+        import tf_keras
     except ImportError as error:
         raise OracleError("the file was written by Keras 1 or 2: `pip install tf_keras`") from error
     return tf_keras

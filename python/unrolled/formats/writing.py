@@ -95,7 +95,10 @@ def _weights(
 @contextmanager
 def replacing(path: Path) -> Iterator[Any]:
     """A new file that takes the place of ``path`` once all of it is written; none is left after an error."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

@@ -59,6 +59,35 @@ _OPERATION_MODULES = {
 }  # fmt: skip
 
 
+# By class, what is done with masks otherwise than today.
+_MASK_RULES = {
+    **dict.fromkeys(
+        ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"),
+        "masks that meet are combined by AND, or end here; Keras 3.4 and later: OR",
+    ),
+    "Concatenate": "masks that meet are reduced by all(), or end here; Keras 3.4 and later: any()",
+    "TimeDistributed": "the mask after it is that of the layer inside; Keras 3: the mask that came in",
+    "Bidirectional": "masked steps repeat the previous output; Keras 3 gives zeros there",
+    **dict.fromkeys(("Rescaling", "Normalization", "Identity"), "drops the mask; Keras 3 passes it on"),
+    "Softmax": "rows without anything allowed get equal weights; Keras 3.10: zeros",
+    "MultiHeadAttention": "rows without anything allowed get equal weights, and inputs keep their masks for "
+    "other layers; Keras 3.10: zeros, and no masks",
+    **dict.fromkeys(
+        ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+        "masked steps repeat the previous output; Keras 3 gives zeros under Bidirectional",
+    ),
+}
+_STEP_RULE = (
+    "masked steps at the start give the initial state, or a mask is heeded beside states that are given; "
+    "Keras 3 does neither"
+)
+
+
+def mask_rule(layer: Layer) -> str:
+    """What a layer of ``differing_layers`` does, and what today's Keras does instead."""
+    return _MASK_RULES.get(layer.class_name, _STEP_RULE)
+
+
 def save_model(model: Model, path: str | PathLike[str], *, approximate: bool = False) -> list[str]:
     """Write a model as a Keras 3 ``.keras`` file.
 
@@ -92,9 +121,10 @@ def save_model(model: Model, path: str | PathLike[str], *, approximate: bool = F
     config = writer.serialize()
     problems = writer.problems + ([] if approximate else writer.approximations)
     if problems:
-        raise UnsupportedModelError(problems)
+        way_out = "" if writer.problems else " (--approximate, approximate=True: written as the nearest)"
+        raise UnsupportedModelError(problems, f"Keras 3 cannot express {{things}} of the model{way_out}")
     write_keras(target, config, model, writer.values, writer.class_names)
-    return [*writer.notes, *(str(problem) for problem in writer.approximations)]
+    return [*writer.notes, *(f"approximated: {problem}" for problem in writer.approximations)]
 
 
 def differing_layers(model: Model) -> list[Layer]:
@@ -156,6 +186,13 @@ class _Writer:
         self.class_names: dict[int, str] = {}
         self._changed: dict[int, dict[str, str]] = {}
         self._places = Counter(_places(model))
+        # Users know a cell by the layer that sweeps it.
+        self._names = {
+            id(cell): layer.name
+            for layer in walk_layers(model)
+            if isinstance(layer, Recurrent)
+            for cell in walk_layers(layer)
+        }
         for layer in walk_layers(model):
             self._check(layer)
         if not self.problems:
@@ -165,8 +202,8 @@ class _Writer:
                         layer.name,
                         layer.class_name,
                         "",
-                        "masks as the Keras that wrote the file has them",
-                        "Keras 3 treats the mask that arrives here differently",
+                        "the rule for masks of the Keras that wrote the file",
+                        mask_rule(layer),
                     )
                 )
 
@@ -200,7 +237,10 @@ class _Writer:
                 self._old_hard_sigmoid(layer, key)
 
     def _problem(self, layer: Layer, key: str, found: str, supported: str) -> None:
-        self.problems.append(Problem(layer.name, layer.class_name, key, found, supported))
+        self.problems.append(Problem(self._name(layer), layer.class_name, key, found, supported))
+
+    def _name(self, layer: Layer) -> str:
+        return self._names.get(id(layer), layer.name)
 
     def _old_hard_sigmoid(self, layer: Layer, key: str) -> None:
         """Keras 2's function through Keras 3's: everything that leads into it scaled by 1.2."""
@@ -217,7 +257,7 @@ class _Writer:
         if parts is None:
             self.approximations.append(
                 Problem(
-                    layer.name,
+                    self._name(layer),
                     layer.class_name,
                     key,
                     "Keras 2's hard_sigmoid, clip(0.2 x + 0.5, 0, 1)",
@@ -230,7 +270,7 @@ class _Writer:
             array[..., columns] = (array[..., columns].astype(np.float64) * SCALE).astype(np.float32)
             self.values[id(variable)] = array
         self.notes.append(
-            f"layer {printable(layer.name)!r}: weights of {key} are scaled by 1.2, with which Keras 3's "
+            f"layer {printable(self._name(layer))!r}: weights of {key} are scaled by 1.2, with which Keras 3's "
             "hard_sigmoid gives what Keras 2's gives"
         )
 
