@@ -289,7 +289,7 @@ class StackedRNNCells(Layer):
 
     Parameters
     ----------
-    cells : sequence of Cell
+    cells : sequence of Cell or StackedRNNCells
         From the input to the output.
 
     Examples
@@ -299,9 +299,10 @@ class StackedRNNCells(Layer):
     [3, [2, 2]]
     """
 
-    def __init__(self, cells: Sequence[Cell], **kwargs: Any) -> None:
+    def __init__(self, cells: Sequence[Cell | StackedRNNCells], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.cells = cell_list("cells", cells)
+        cell_list("cells", cells)
+        self.cells: list[Any] = list(cells) if isinstance(cells, list | tuple) else [cells]
 
     @property
     def state_size(self) -> list[Any]:
@@ -309,7 +310,7 @@ class StackedRNNCells(Layer):
 
     @property
     def output_size(self) -> int:
-        return self.cells[-1].output_size
+        return int(self.cells[-1].output_size)
 
     @property
     def tracked(self) -> dict[str, Any]:
@@ -331,7 +332,7 @@ def cell_list(key: str, cells: Any) -> list[Cell]:
     flat: list[Cell] = []
     for cell in cells if isinstance(cells, list | tuple) else [cells]:
         if isinstance(cell, StackedRNNCells):
-            flat += cell.cells
+            flat += cell_list(key, cell.cells)
         elif isinstance(cell, Cell):
             flat.append(cell)
         else:
