@@ -88,7 +88,10 @@ def test_every_real_file_is_written_and_read_again(name: str, tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def keras() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return pytest.importorskip("keras")
+    keras = pytest.importorskip("keras")
+    # Other tests of this process may have let functions run eagerly, of which TensorFlow warns.
+    pytest.importorskip("tensorflow").config.run_functions_eagerly(False)
+    return keras
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -320,7 +320,7 @@ class TimeDistributed(Layer):
         return self.layer.output_dtype(input_dtype)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
-        if getattr(self.layer, "stateful", False) and x.shape[1] != 1:
+        if getattr(self.layer, "stateful", False) and x.shape[1] != 1 and not plan.is_streaming:
             raise ValueError(
                 f"layer {self.name!r} (TimeDistributed): the stateful inner layer {self.layer.name!r} would go on "
                 "from timestep to timestep, which is not supported"
@@ -337,7 +337,8 @@ class TimeDistributed(Layer):
         result = Flow(
             plan.ops.split_time(output.value, x.value), self.compute_output_shape(x.shape), output.dtype
         )
-        return result.with_mask(*self._output_mask(plan, x, output))
+        passed = inner.mask is not None and output.mask == inner.mask
+        return result.with_mask(*(x.mask, x.mask_rank) if passed else self._output_mask(plan, x, output))
 
     def _output_mask(self, plan: Lowering, x: Flow, output: Flow) -> tuple[int | None, int]:
         rule = self.semantics.time_distributed_mask
