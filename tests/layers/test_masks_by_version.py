@@ -96,6 +96,23 @@ def test_large_scores_of_a_fully_masked_row_are_told_apart_by_the_softmax_of_old
         )
 
 
+@pytest.mark.parametrize("carries", [True, False])
+def test_scores_of_attention_carry_their_mask_to_a_softmax_where_explicit_masks_pass_on(
+    carries: bool,
+) -> None:
+    x = Input((2, 1))
+    layer = layers.MultiHeadAttention(2, 1)
+    masked = layers.Masking()(x)
+    _, scores = layer(masked, masked, return_attention_scores=True)
+    again = layers.Softmax()(scores)
+    registry.set_semantics(layer, replace(KERAS_3, explicit_mask_passes_on=carries))
+    # One of two steps is masked: its score is 0, beside 1 for the other.
+    e = np.exp(1.0)
+    expected = [1.0, 0.0] if carries else [e / (1 + e), 1 / (1 + e)]
+    got = Model(x, again).predict(np.array([[[2.0], [0.0]]]), verbose=0)
+    np.testing.assert_allclose(got[0, :, 0], [expected] * 2, rtol=1e-6)
+
+
 MASK_RULES = {
     "passes": [
         layers.Dense(2), layers.Activation("tanh"), layers.ReLU(), layers.LeakyReLU(), layers.ELU(),

@@ -314,7 +314,8 @@ class Softmax(Layer):
         result = activations.lower(plan, masked, activation)
         if not self.semantics.softmax_zeroes_masked_rows:
             return result
-        return result.derive(plan.ops.apply_mask(result.value, x.mask), result.shape)
+        zero = plan.ops.constant(np.zeros((), np.float32))
+        return result.derive(plan.ops.select(x.mask, result.value, zero), result.shape)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config() | {"axis": self.axis}

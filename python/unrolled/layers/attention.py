@@ -518,7 +518,11 @@ class MultiHeadAttention(Layer):
                 plan.take_mask_away(taken.value)
         if not return_scores:
             return output
-        return [output, Flow(weights, (query.shape[0], self.num_heads, query.shape[1], value.shape[1]))]
+        scores_flow = Flow(weights, (query.shape[0], self.num_heads, query.shape[1], value.shape[1]))
+        if self.semantics.explicit_mask_passes_on:
+            # The scores come out of a Softmax layer that was given the mask, and keep it for another one.
+            scores_flow = scores_flow.with_mask(allowed, 4)
+        return [output, scores_flow]
 
     def _project(self, plan: Lowering, name: str, x: Flow) -> int:
         """``(batch, heads, timesteps, features)``."""
