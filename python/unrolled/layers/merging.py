@@ -381,12 +381,17 @@ class Concatenate(Merging):
         if not masked:
             return None, 2
         rank = len(flows[0].shape)
+        ops = plan.ops
+        if any(flow.mask_rank == rank for flow in masked):
+            # Masks of single elements, as attention's scores have them.
+            joined = ops.concatenate([_of_elements(self, plan, flow) for flow in flows], axis=axis)
+            kind = self.semantics.concatenate_masks
+            return ops.reduce(joined, kind=kind, axes=(rank - 1,)), rank - 1
         if any(flow.mask_rank != rank - 1 for flow in masked):
             raise ValueError(
                 f"layer {self.name!r} ({self.class_name}): expected masks of rank {rank - 1} for inputs of "
                 f"rank {rank}, got {[flow.mask_rank for flow in masked]}"
             )
-        ops = plan.ops
         if axis < rank - 1:
             masks = [flow.mask if flow.mask is not None else _all_true(plan, flow) for flow in flows]
             return ops.concatenate(masks, axis=axis), rank - 1
@@ -403,6 +408,19 @@ class Concatenate(Merging):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"axis": self.axis}
+
+
+def _of_elements(layer: Layer, plan: Lowering, flow: Flow) -> int:
+    """A mask of the rank of ``flow``."""
+    rank = len(flow.shape)
+    every = plan.ops.ones_like(flow.value, "bool")
+    if flow.mask is None:
+        return every
+    if flow.mask_rank == rank:
+        return flow.mask
+    expanded = _expand_mask(layer, plan, flow, rank)
+    assert expanded is not None
+    return plan.ops.binary("and", every, expanded)
 
 
 def _all_true(plan: Lowering, flow: Flow) -> int:
