@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads < 2:
         parser.error("one thread waits for no other: there is nothing to compare")
     print(f"{limits.cpu_model()}, {limits.processors()} processors, {options.threads} threads against 1")
-    workers = {count: Worker("unrolled", count) for count in (1, options.threads)}
+    workers = {count: Worker("unrolled", count, label=f"busy-{count}") for count in (1, options.threads)}
     try:
         for hogs in (0, limits.processors()):
             show(hogs, measure(workers, hogs, options.seconds))

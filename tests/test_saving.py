@@ -17,6 +17,7 @@ import unrolled
 from tests.fixtures import all_fixtures, fixture
 from tests.test_cli import keras_2, run
 from tests.test_shared_models import FILES, is_refused
+from tests.tolerances import assert_close
 from unrolled import Input, Model, Sequential, layers, tree
 
 # Keras says that masks end at some layers.
@@ -59,9 +60,9 @@ def save(model: Any, path: Path, name: str) -> bool:
 
 def assert_same(got: Any, expected: Any, name: str) -> None:
     sixteen = "mixed" in name or "16" in name
-    absolute, relative = (5e-2, 5e-1) if sixteen else (1e-5, 1e-4)
+    tolerance = "sixteen_bits" if sixteen else "shared_models"
     for ours, theirs in zip(tree.leaves(got), tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(ours, np.asarray(theirs), atol=absolute, rtol=relative, err_msg=name)
+        assert_close(ours, theirs, tolerance, name)
 
 
 @pytest.mark.parametrize("case", all_fixtures(), ids=str)

@@ -22,12 +22,13 @@ void AlignedBuffer::reserve(Index bytes) {
   capacity_ = 0;
   const bool is_large = bytes >= kWorthHugePages;
   const std::align_val_t alignment{static_cast<std::size_t>(is_large ? kHugePage : kAlignment)};
-  if (is_large) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
-  data_ = {::operator new(static_cast<std::size_t>(bytes), alignment), AlignedDelete{alignment}};
+  const Index whole_pages = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  const auto size = static_cast<std::size_t>(is_large ? whole_pages : bytes);
+  data_ = {::operator new(size, alignment), AlignedDelete{alignment}};
   capacity_ = bytes;
 #if defined(__linux__)
   // Advice: a system that grants no huge pages gives the usual ones.
-  if (is_large) madvise(data_.get(), static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
+  if (is_large) madvise(data_.get(), size, MADV_HUGEPAGE);
 #endif
 }
 

@@ -21,7 +21,7 @@ UNROLLED_INLINE constexpr Index smaller(Index a, Index b) { return a < b ? a : b
 
 // How many products make a sum, and in chunks of how many. One long chain of rounding errors would exceed the
 // accuracy promise, but the end of a chunk stalls the pipeline: on Zen 4, chunks of 64 cost 5% of the speed
-// of products in cache, 256 cost 1%. So: the fewest equal chunks of at most 256, but two from 64 on (in a GRU
+// of products in cache, 256 cost 1%. So: the fewest equal chunks of at most 256, but two beyond 64 (in a GRU
 // of 128 units with saturated gates, one of 128 tripled the error).
 struct Depth {
   Index size;
@@ -38,7 +38,6 @@ inline constexpr int kWide = kRegisters == 32 ? 4 : 2;
 // Rows of a tile, so that accumulators, weights and one broadcast value fit.
 template <int S>
 inline constexpr int kTileRows = kRegisters == 32 ? (S == 3 ? 8 : 6) : (S == 3 ? 4 : 6);
-inline constexpr int kMaxTileRows = 8;
 
 // Columns are grouped in vectors of kLanes; `vectors` of them, S to a panel, packed [panel][k][S][kLanes].
 // The last panel holds the vectors that remain. So vector v of panel p starts at (p * S) * depth * kLanes.
@@ -222,8 +221,7 @@ struct EqualBlocks {
   UNROLLED_INLINE Index begin(Index block) const { return block * size + smaller(block, larger); }
 };
 
-// Column c of the source stands at vector c / width_vectors... see pack_columns: `lane_source(v, lane)` gives
-// the source column of a lane, or -1 for padding.
+// `lane_source(v, lane)` gives the source column of a lane of vector v, or -1 for padding.
 template <int S, class LaneSource>
 void pack_columns(const float* source, Index depth, Index columns, Index vectors, float* packed,
                   LaneSource lane_source) {

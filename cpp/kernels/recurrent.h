@@ -60,7 +60,7 @@ template <CellKind K>
 Index sweep_scratch_bytes_of(const CellShape& shape, Index batch, Index timesteps, int team_size) {
   const PackedCell<K> cell(shape, nullptr);
   ScratchLayout<K> layout(cell, batch, timesteps, team_size);
-  const Index some_rows = smaller(kProjectedRows, batch * timesteps);
+  const Index some_rows = smaller(kProjectedRows, batch * (timesteps > 0 ? timesteps : 1));
   const Index rows = K == CellKind::kGruResetBefore && batch > some_rows ? batch : some_rows;
   layout.projected_floats = round_up(rows * cell.vectors * kLanes, kAlignedFloats);
   return layout.bytes(team_size);
@@ -141,12 +141,15 @@ class Sweep {
 
   Index group_granules() const {
     if (a_.batch > 1) return 1;
-    if constexpr (!kInRegisters) return kSingleRowGranules;
-    const Index most = kMaxRegisterBlocks<K> / Traits::kGranuleBlocks;
-    const Index bytes =
-        granules_ * kGranuleVectors * kLanes * cell_.units * static_cast<Index>(sizeof(float));
-    // Of what does not fit the first-level cache, groups in alternating order find a part there.
-    return bytes > kFirstLevelBytes ? smaller(most, ceil_divide(granules_, 2)) : most;
+    if constexpr (kInRegisters) {
+      constexpr Index kMost = kMaxRegisterBlocks<K> / Traits::kGranuleBlocks;
+      const Index own = end_granule_ - first_granule_;
+      const Index bytes = own * kGranuleVectors * kLanes * cell_.units * static_cast<Index>(sizeof(float));
+      // Of what does not fit the first-level cache, groups in alternating order find a part there.
+      return bytes > kFirstLevelBytes ? smaller(kMost, ceil_divide(own, 2)) : kMost;
+    } else {
+      return kSingleRowGranules;
+    }
   }
   Index granule_block(Index granule) const { return smaller(granule * Traits::kGranuleBlocks, cell_.blocks); }
   Index group_block(Index group) const { return granule_block(first_granule_ + groups_.begin(group)); }
@@ -226,7 +229,7 @@ class Sweep {
     // Tiles run along the longer of time and batch.
     const bool along_time = steps >= a_.batch;
     const EqualBlocks blocks(along_time ? steps : a_.batch, kRows);
-    const Index width = blocks.size == 1 ? kPanel * kSingleRowPanels<kPanel> : kPanel;
+    const Index width = (along_time ? steps : a_.batch) == 1 ? kPanel * kSingleRowPanels<kPanel> : kPanel;
     const Index across = along_time ? a_.batch : steps;
     const Index x_stride = along_time ? time_stride : a_.x_batch_stride;
     const Index x_across = along_time ? a_.x_batch_stride : time_stride;
@@ -257,6 +260,7 @@ class Sweep {
     s.row_floats = cell_.vectors * kLanes;
     s.output_stride = a_.write_reversed ? -a_.sequence_time_stride : a_.sequence_time_stride;
     const bool is_whole = groups_.count == 1 && a_.team.size == 1 && a_.mask == nullptr;
+    Index computed = 0;
     for (Index step = 0; step < a_.timesteps;) {
       const Index ahead = step % projection_.steps;
       if (ahead == 0) project(step);
@@ -265,7 +269,7 @@ class Sweep {
         continue;
       }
       s.steps = is_whole ? smaller(projection_.steps, a_.timesteps - step) : 1;
-      walk_blocks(step, [&](Index block, Index last, Index) {
+      walk_blocks(computed++, [&](Index block, Index last, Index) {
         const Index unit = block * kLanes;
         const Index column = block * Traits::kGates * kLanes;
         s.projected = projected_ + ahead * s.row_floats + column;

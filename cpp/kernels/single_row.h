@@ -29,7 +29,7 @@ struct RegisterSteps {
   const float* recurrent = nullptr;
   const float* h = nullptr;
   const float* h_before = nullptr;
-  float* h_next = nullptr;  // h_before itself where the blocks are all that there are
+  float* h_next = nullptr;  // h_before itself where one group is the whole cell and nothing is masked
   float* c = nullptr;
   float* output = nullptr;  // of the first step, or null
   Index output_stride = 0;  // from one step to the next

@@ -20,9 +20,7 @@ namespace {
 // Rates behind the estimate of a run's time on one thread; only the choice of threads depends on them.
 constexpr double kFlopsPerSecond = 45e9;
 constexpr double kWeightBytesPerSecond = 60e9;
-// A parallel region costs up to 100 us when the threads have gone to sleep, and about one when they are
-// awake.
-constexpr double kWorthWaking = 200e-6;
+// A shorter run does not even pay for the clock that tells whether sharing pays.
 constexpr double kWorthSharing = 5e-6;
 // Weights that fit beside the data in one core's second-level cache, and rows that then pass at once.
 constexpr double kResidentBytes = 1.5 * (1 << 20);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Whether a run is shared among threads, learnt from the times of the runs before it. Sharing does not pay
 // where threads must first be woken for a short run, where a model gives them too little between two
-// meetings, and on a busy machine, where they wait for whole time slices of other processes. Both ways are
-// tried, the faster is taken, and the other tried again now and then. Only times depend on it, never results.
+// meetings, and on a busy machine, where they wait for whole time slices of other processes. So runs
+// alone are timed and sharing is tried; it is doubted again when it slows down, and tried again now and then
+// where it had lost. Only times depend on it, never results.
 #pragma once
 
 #include <algorithm>
@@ -32,9 +33,10 @@ class Sharing {
   void ran(double start, double end, bool shared) {
     const double seconds = end - start;
     last_end_ = end;
-    ++burst_;
-    // A run that wakes the threads tells nothing, nor does what a short run takes outside of a burst.
-    const bool wakes = shared && (burst_ == 1 || !last_was_shared_);
+    burst_ = std::min(burst_ + 1, kBurst + 1);
+    // The first shared run after one alone wakes the threads, or fetches their memory, and tells nothing. Nor
+    // does a short run outside of a burst. What waking costs a long run that comes after a pause counts.
+    const bool wakes = shared && !last_was_shared_;
     last_was_shared_ = shared;
     if (wakes || (is_short_ && burst_ <= kBurst)) return;
     if (is_trial_) {

@@ -63,6 +63,21 @@ bool long_run_without_gain() {
   return caller.run(1000, 5e-3, 6e-3) <= 20;
 }
 
+bool paced() {
+  // Every run comes after a pause: it still learns that sharing does not pay, and tries it again in vain.
+  Caller caller(5e-3);
+  caller.pause = 10e-3;
+  caller.run(100, 5e-3, 12e-3);
+  return caller.run(1000, 5e-3, 12e-3) <= 20;
+}
+
+bool paced_gain() {
+  Caller caller(5e-3);
+  caller.pause = 10e-3;
+  caller.run(100, 5e-3, 3e-3);
+  return caller.run(1000, 5e-3, 3e-3) == 1000;
+}
+
 bool outlier() {
   Caller caller(20e-6);
   caller.run(200, 20e-6, 12e-6);
@@ -98,10 +113,11 @@ struct Case {
 };
 
 constexpr Case kCases[] = {
-    {"burst", burst},       {"pauses", pauses},
-    {"no_gain", no_gain},   {"long_run", long_run},
-    {"outlier", outlier},   {"long_run_without_gain", long_run_without_gain},
-    {"busy", busy_machine}, {"no_second_thread", no_second_thread},
+    {"burst", burst},           {"pauses", pauses},
+    {"no_gain", no_gain},       {"long_run", long_run},
+    {"outlier", outlier},       {"paced", paced},
+    {"paced_gain", paced_gain}, {"long_run_without_gain", long_run_without_gain},
+    {"busy", busy_machine},     {"no_second_thread", no_second_thread},
 };
 
 }  // namespace

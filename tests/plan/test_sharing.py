@@ -30,6 +30,8 @@ SENTENCES = {
     "no_gain": "where sharing is slower it is tried less and less often",
     "long_run": "long runs are shared from the first one on",
     "long_run_without_gain": "long runs that sharing slows down are run alone",
+    "paced": "long runs with pauses between them are run alone where sharing is slower",
+    "paced_gain": "long runs with pauses between them are shared where that is faster",
     "outlier": "one slow run changes nothing",
     "busy": "on a busy machine runs are alone, and shared again once it is free",
     "no_second_thread": "runs that found no free thread tell nothing",
