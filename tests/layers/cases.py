@@ -286,3 +286,20 @@ def weights_of(number: int, shapes: list[tuple[int, ...]], names: list[str]) -> 
         abs(array) + 0.1 if "variance" in name or "count" in name else array
         for array, name in zip(drawn, names, strict=True)
     ]
+
+
+def ready(layer: Any, number: int) -> tuple[list[Any], dict[str, Any]]:
+    """Build the layer on the case's inputs with its weights; the arguments and keywords of the call."""
+    case = CASES[number]
+    inputs = inputs_of(number)
+    single = inputs[0] if len(inputs) == 1 else inputs
+    layer.build(single.shape if len(inputs) == 1 else [x.shape for x in inputs])
+    weights = layer.weights
+    layer.set_weights(weights_of(number, [w.shape for w in weights], [w.name for w in weights]))
+    call = dict(case.get("call", {}))
+    masks = masks_of(number)
+    if masks is not None and case.get("spread"):
+        call |= dict(zip(("query_mask", "value_mask"), masks, strict=True))
+    elif masks is not None:
+        call["mask"] = masks[0] if len(masks) == 1 else masks
+    return inputs if case.get("spread") else [single], call

@@ -14,7 +14,7 @@ import unrolled
 from unrolled import layers
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, inputs_of, make_layer, masks_of, weights_of
+from cases import CASES, make_layer, masks_of, ready
 
 EXPECTED = dict(np.load(Path(__file__).parent / "expected.npz"))
 
@@ -28,20 +28,9 @@ def described(number: int) -> str:
 
 
 def build(number: int) -> tuple[Any, Any, dict[str, Any]]:
-    case = CASES[number]
-    layer = make_layer(layers, case)
-    inputs = inputs_of(number)
-    single = inputs[0] if len(inputs) == 1 else inputs
-    layer.build(single.shape if len(inputs) == 1 else [x.shape for x in inputs])
-    weights = layer.weights
-    layer.set_weights(weights_of(number, [w.shape for w in weights], [w.name for w in weights]))
-    call = dict(case.get("call", {}))
-    masks = masks_of(number)
-    if masks is not None and case.get("spread"):
-        call |= dict(zip(("query_mask", "value_mask"), masks, strict=True))
-    elif masks is not None:
-        call["mask"] = masks[0] if len(masks) == 1 else masks
-    return layer, single, call
+    layer = make_layer(layers, CASES[number])
+    arguments, call = ready(layer, number)
+    return layer, arguments if CASES[number].get("spread") else arguments[0], call
 
 
 def run(number: int, layer: Any, inputs: Any, call: dict[str, Any]) -> list[Any]:

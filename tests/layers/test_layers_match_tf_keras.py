@@ -15,7 +15,7 @@ from unrolled.formats.versions import parse_version
 from unrolled.layers import registry
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, inputs_of, make_layer, masks_of, weights_of
+from cases import CASES, make_layer, ready
 
 EXPECTED = dict(np.load(Path(__file__).parent / "expected_tf_keras.npz"))
 NUMBERS = [number for number in range(len(CASES)) if f"{number}/0" in EXPECTED]
@@ -34,18 +34,7 @@ def build(number: int) -> tuple[Any, Any, dict[str, Any]]:
     }
     layer = make_layer(layers, case | {"config": old})
     registry.set_semantics(layer, parse_version(str(EXPECTED["keras_version"])).semantics)
-    inputs = inputs_of(number)
-    single = inputs[0] if len(inputs) == 1 else inputs
-    layer.build(single.shape if len(inputs) == 1 else [x.shape for x in inputs])
-    weights = layer.weights
-    layer.set_weights(weights_of(number, [w.shape for w in weights], [w.name for w in weights]))
-    call = dict(case.get("call", {}))
-    masks = masks_of(number)
-    if masks is not None and case.get("spread"):
-        call |= dict(zip(("query_mask", "value_mask"), masks, strict=True))
-    elif masks is not None:
-        call["mask"] = masks[0] if len(masks) == 1 else masks
-    return layer, inputs if case.get("spread") else [single], call
+    return layer, *ready(layer, number)
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=described)
