@@ -88,9 +88,8 @@ class Sweep {
         cell_(arguments.shape, arguments.packed),
         projection_(choose_projection<K>(a_.batch, a_.timesteps, a_.team.size)),
         stride_(cell_.padded_units()),
-        granules_(ceil_divide(cell_.blocks, Traits::kGranuleBlocks)),
-        first_granule_(granules_ * a_.team.index / a_.team.size),
-        end_granule_(granules_ * (a_.team.index + 1) / a_.team.size),
+        first_granule_(granules() * a_.team.index / a_.team.size),
+        end_granule_(granules() * (a_.team.index + 1) / a_.team.size),
         groups_(end_granule_ - first_granule_, group_granules()),
         row_blocks_(a_.batch, kRows),
         first_block_(granule_block(first_granule_)),
@@ -139,6 +138,7 @@ class Sweep {
   Index first_unit() const { return first_block_ * kLanes; }
   Index last_unit() const { return last_block_ * kLanes; }
 
+  Index granules() const { return ceil_divide(cell_.blocks, Traits::kGranuleBlocks); }
   Index group_granules() const {
     if (a_.batch > 1) return 1;
     if constexpr (kInRegisters) {
@@ -414,7 +414,6 @@ class Sweep {
   Index* first_unmasked_ = nullptr;
   bool prefetches_;
   // What this thread computes: granules, in groups that are computed together, and their blocks.
-  Index granules_;
   Index first_granule_;
   Index end_granule_;
   EqualBlocks groups_;

@@ -12,7 +12,7 @@ namespace {
 inline constexpr int kMaxRegisterSums = 12;
 
 // Blocks whose sums are computed at once: enough independent sums to hide the latency of fma. A cell of no
-// more keeps its cell state in registers from step to step.
+// more keeps its cell state in registers from step to step, unless steps are masked.
 template <CellKind K>
 inline constexpr int kMaxRegisterBlocks = kMaxRegisterSums / static_cast<int>(CellTraits<K>::kGates);
 template <>

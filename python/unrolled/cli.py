@@ -242,8 +242,8 @@ def _convert(options: argparse.Namespace) -> int:
         print(
             f"{options.file} holds no weights: those written are fresh; --weights names the file that has them"
         )
-    print(f"{options.new}: {model.class_name} {printable(model.name)!r}, {model.count_params():,} parameters, "
-          "as a file of Keras 3")  # fmt: skip
+    what = f"{model.class_name} {printable(model.name)!r}, {model.count_params():,} parameters"
+    print(f"{options.new}: {what}, as a file of Keras 3")
     return OK
 
 
