@@ -36,7 +36,7 @@ def name_of(path):
 # ------------------------------------------------------- dependencies: Python
 
 FOUNDATION = {
-    "_core", "activations", "errors", "initializers", "lowering", "segments", "semantics", "spec", "tree", "utils",
+    "_core", "activations", "errors", "initializers", "locks", "lowering", "segments", "semantics", "spec", "tree", "utils",
     "variable",
 }  # fmt: skip
 # What the modules of a room, or a module at the top, may import from the package besides themselves.

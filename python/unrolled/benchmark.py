@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from unrolled import _core, tree
 from unrolled.models import Model, load_model
-from unrolled.models.base import walk_layers
 
 Run = Callable[[], Any]
 _ROUNDS = 5
@@ -137,7 +136,7 @@ def benchmark(
     expected = list(tree.leaves(model(x)))
     own = Entry("unrolled", ready_seconds=time.perf_counter() - before)
     threads = _core.get_num_threads()
-    stateful = any(getattr(layer, "stateful", False) for layer in walk_layers(model))
+    stateful = any(getattr(layer, "stateful", False) for layer in model.walk())
     runs: list[tuple[Entry, Run]] = [(own, lambda: model(x))]
     failed: list[Entry] = []
     if peers and weights is None:
@@ -160,7 +159,7 @@ def random_inputs(model: Model, batch: int, timesteps: int | None = None) -> lis
     integers are indices that all of those layers accept.
     """
     rng = np.random.default_rng(0)
-    tables = [layer.input_dim for layer in walk_layers(model) if layer.class_name == "Embedding"]  # type: ignore[attr-defined]
+    tables = [layer.input_dim for layer in model.walk() if layer.class_name == "Embedding"]  # type: ignore[attr-defined]
     largest = min(tables, default=_LARGE_ID)
     arrays: list[NDArray[Any]] = []
     for tensor in model.inputs:

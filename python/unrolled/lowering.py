@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Protocol, TypeVar, cast
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from unrolled import _core
 from unrolled.errors import StreamError
 from unrolled.segments import Recorder
-from unrolled.variable import PlanCache, Variable
+from unrolled.semantics import Semantics
+from unrolled.variable import Holders, PlanCache, Variable, values_together
 
 Shape = tuple[int | None, ...]
 
@@ -52,6 +53,20 @@ class Flow:
     def derive(self, value: int, shape: Shape, dtype: str = "float32") -> Flow:
         """A value computed from this one, under the same mask."""
         return Flow(value, tuple(shape), dtype, self.mask, self.mask_rank)
+
+
+class LoweredLayer(Protocol):
+    """A layer, as far as lowering asks of it beside its operations."""
+
+    semantics: Semantics
+    holders: Holders
+    _plans: PlanCache
+
+    @property
+    def own_variables(self) -> list[Variable]: ...
+
+    def walk(self) -> Iterator[LoweredLayer]:
+        """The layer and everything inside it, once each."""
 
 
 class StatefulLayer(Protocol):
@@ -152,23 +167,28 @@ class NeedsRecorderError(Exception):
 Result = TypeVar("Result")
 
 
-def lowered(cache: PlanCache, lower: Callable[[Lowering], Result]) -> Result:
+def lowered(root: LoweredLayer, lower: Callable[[Lowering], Result]) -> Result:
     """``lower(plan)`` with a plan that records operations where a Python function is called in between."""
     try:
-        return lower(Lowering(cache))
+        return lower(Lowering(root))
     except NeedsRecorderError:
-        return lower(Lowering(cache, records=True))
+        return lower(Lowering(root, records=True))
 
 
 class Lowering:
-    """The plan being built, and the weights that went into it.
+    """The plan being built: a function of layers, their weights at one moment, rules and options.
 
-    ``ops`` is the C++ builder; its methods take and return value ids.
+    ``ops`` is the C++ builder; its methods take and return value ids. Lowering writes to no layer, so any
+    number of threads may lower one model at once.
 
     Parameters
     ----------
-    cache : PlanCache
-        Where the plan will be kept: emptied when a weight in it changes.
+    root : LoweredLayer
+        What is lowered. Its cache is emptied when a weight or an option in it changes.
+    rules : mapping, optional
+        By id of a layer, the rules that it follows here instead of its own.
+    is_trial : bool
+        Whether the plan will not be kept, so that no cache needs to hear of changes.
     is_streaming : bool
         Whether the plan is for streams: layers carry what they need to know of earlier timesteps (``carry``)
         and refuse what needs later ones.
@@ -176,25 +196,47 @@ class Lowering:
         Whether operations are recorded, as calls of Python functions need; see ``lowered``.
     """
 
-    def __init__(self, cache: PlanCache, *, is_streaming: bool = False, records: bool = False) -> None:
+    def __init__(
+        self,
+        root: LoweredLayer,
+        *,
+        rules: Mapping[int, Semantics] | None = None,
+        is_trial: bool = False,
+        is_streaming: bool = False,
+        records: bool = False,
+        outer: Lowering | None = None,
+    ) -> None:
         # A recorder has the builder's methods.
         self.ops = cast(_core.PlanBuilder, Recorder()) if records else _core.PlanBuilder()
         self.is_streaming = is_streaming
-        self.is_nested = False
+        self.is_nested = outer is not None
         self.carried: list[CarriedState] = []
         self._call_number = 0
-        self._cache = cache
+        self._root = root
+        self._rules = dict(rules or {})
+        if outer is None:
+            layers = list(root.walk())
+            self._values = values_together(
+                [variable for layer in layers for variable in layer.own_variables],
+                None if is_trial else root._plans,
+                [layer.holders for layer in layers],
+            )
+        else:
+            self._values = outer._values
         self._readers: list[tuple[StatefulLayer, int]] = []
         self._writers: list[tuple[StatefulLayer, list[int]]] = []
         self._changed_masks: dict[int, tuple[int | None, int]] = {}
 
     def nested(self) -> Lowering:
         """A lowering of a plan inside this one; its weights count as this one's."""
-        inner = Lowering(self._cache)
+        inner = Lowering(self._root, rules=self._rules, outer=self)
         if isinstance(self.ops, Recorder):
             inner.ops = cast(_core.PlanBuilder, self.ops.nested())
-        inner.is_nested = True
         return inner
+
+    def semantics_of(self, layer: LoweredLayer) -> Semantics:
+        """The rules that ``layer`` follows in this plan."""
+        return self._rules.get(id(layer), layer.semantics)
 
     def call_python(
         self,
@@ -306,15 +348,11 @@ class Lowering:
 
     def weights(self, variable: Variable | None) -> NDArray[np.float32] | None:
         """The array of ``variable`` for packing; assigning it later rebuilds the plan."""
-        if variable is None:
-            return None
-        variable.packed_by(self._cache)
-        return variable.numpy()
+        return None if variable is None else self.packed(variable)
 
     def packed(self, variable: Variable) -> NDArray[np.float32]:
         """As ``weights``, for a variable that exists."""
-        variable.packed_by(self._cache)
-        return variable.numpy()
+        return self._values[id(variable)]
 
     def as_float(self, x: Flow) -> Flow:
         """``x`` in float32, as Keras casts the input of a layer to its compute dtype."""

@@ -18,7 +18,6 @@ from unrolled.layers.core import Embedding, Masking
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.layers.wrappers import TimeDistributed
 from unrolled.models import Model
-from unrolled.models.base import walk_layers
 
 BATCHES = (1, 5)
 # Timesteps where the model leaves them open.
@@ -171,7 +170,7 @@ def _cases(model: Model) -> Iterator[tuple[int, int, str]]:
     fixed = {tensor.shape[0] for tensor in model.inputs} - {None}
     open_length = any(tensor.ndim > 1 and tensor.shape[1] is None for tensor in model.inputs)
     masks = any(
-        isinstance(layer, Masking) or getattr(layer, "mask_zero", False) for layer in walk_layers(model)
+        isinstance(layer, Masking) or getattr(layer, "mask_zero", False) for layer in model.walk()
     )
     for batch in fixed or BATCHES:
         for timesteps in LENGTHS if open_length else (0,):
@@ -181,7 +180,7 @@ def _cases(model: Model) -> Iterator[tuple[int, int, str]]:
 
 def _inputs(model: Model, batch: int, timesteps: int, padding: str) -> Any:
     random = np.random.default_rng([SEED, batch, timesteps, PADDINGS.index(padding)])
-    value = next((layer.mask_value for layer in walk_layers(model) if isinstance(layer, Masking)), 0.0)
+    value = next((layer.mask_value for layer in model.walk() if isinstance(layer, Masking)), 0.0)
     arrays: dict[str, NDArray[Any]] = {}
     kept: dict[int, NDArray[np.bool_]] = {}
     for tensor in model.inputs:

@@ -10,7 +10,6 @@ import numpy as np
 import unrolled
 from unrolled import Input, Model, Sequential, layers
 from unrolled.layers import operations as ops
-from unrolled.models.base import walk_layers
 
 FEATURES = 5
 
@@ -174,7 +173,7 @@ def make(name: str) -> Model:
     unrolled.layers.naming.reset_names()
     model = MODELS[name]()
     rng = np.random.default_rng(list(name.encode()))
-    for layer in walk_layers(model):
+    for layer in model.walk():
         for variable in layer.own_variables:
             values = rng.standard_normal(variable.shape) * 0.4
             variable.assign(np.abs(values) if "variance" in variable.name else values)

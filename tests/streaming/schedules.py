@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from unrolled import StreamError, tree
-from unrolled.models.base import Model, walk_layers
+from unrolled.models.base import Model
 
 TIMESTEPS = 7
 ROWS = 3
@@ -18,7 +18,7 @@ def same_bytes(a, b):
 
 def random_inputs(model: Model, rng: np.random.Generator) -> list[np.ndarray]:
     """One array for each input; ids stay small enough for every embedding of the model."""
-    vocabulary = min([11, *(getattr(layer, "input_dim", 11) for layer in walk_layers(model))])
+    vocabulary = min([11, *(getattr(layer, "input_dim", 11) for layer in model.walk())])
     arrays = []
     for tensor in model.inputs:
         shape = (tensor.shape[0] or ROWS, tensor.shape[1] or TIMESTEPS, *tensor.shape[2:])

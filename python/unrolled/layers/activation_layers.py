@@ -309,10 +309,10 @@ class Softmax(Layer):
                 f"layer {self.name!r} (Softmax): a mask of rank {x.mask_rank} does not broadcast to its input "
                 f"of shape {x.shape}; Keras fails here too"
             )
-        lowered = not (self.semantics.softmax_zeroes_masked_rows or self.robust_masking)
+        lowered = not (plan.semantics_of(self).softmax_zeroes_masked_rows or self.robust_masking)
         masked = x.derive(masked_scores(plan, x.value, x.mask, lowered=lowered), x.shape)
         result = activations.lower(plan, masked, activation)
-        if not self.semantics.softmax_zeroes_masked_rows:
+        if not plan.semantics_of(self).softmax_zeroes_masked_rows:
             return result
         zero = plan.ops.constant(np.zeros((), np.float32))
         return result.derive(plan.ops.select(x.mask, result.value, zero), result.shape)

@@ -502,24 +502,24 @@ class MultiHeadAttention(Layer):
         scale = ops.constant(np.asarray(1.0 / math.sqrt(self.key_dim), np.float32))
         return_scores = bool(kwargs.get("return_attention_scores"))
         scores = ops.matmul(ops.binary("multiply", q, scale), k, transpose_b=True)
-        through_layer = self.dropout > 0 or return_scores or self.semantics.attention_always_by_softmax
+        through_layer = self.dropout > 0 or return_scores or plan.semantics_of(self).attention_always_by_softmax
         if allowed is not None:
-            zeroed = self.semantics.softmax_zeroes_masked_rows or self.softmax_robust_masking
+            zeroed = plan.semantics_of(self).softmax_zeroes_masked_rows or self.softmax_robust_masking
             scores = masked_scores(plan, scores, allowed, lowered=through_layer and not zeroed)
         weights = ops.softmax(scores, axis=3)
-        if allowed is not None and through_layer and self.semantics.softmax_zeroes_masked_rows:
+        if allowed is not None and through_layer and plan.semantics_of(self).softmax_zeroes_masked_rows:
             weights = ops.select(allowed, weights, ops.constant(np.zeros((), np.float32)))
         mixed = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
         shape = (*query.shape[:-1], self.num_heads, self.value_dim)
         assert self.output_dense is not None
         output = self.output_dense.lower(plan, Flow(mixed, shape)).with_mask(masks["query"])
-        if self.semantics.attention_takes_masks_away:
+        if plan.semantics_of(self).attention_takes_masks_away:
             for taken in (query, value, value if key is None else key):
                 plan.take_mask_away(taken.value)
         if not return_scores:
             return output
         scores_flow = Flow(weights, (query.shape[0], self.num_heads, query.shape[1], value.shape[1]))
-        if self.semantics.explicit_mask_passes_on:
+        if plan.semantics_of(self).explicit_mask_passes_on:
             # The scores come out of a Softmax layer that was given the mask, and keep it for another one.
             scores_flow = scores_flow.with_mask(allowed, 4)
         return [output, scores_flow]

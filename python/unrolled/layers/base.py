@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
 from unrolled.errors import StreamError
+from unrolled.layers import options
 from unrolled.layers.calls import (
     as_input,
     as_mask,
@@ -33,17 +35,27 @@ from unrolled.layers.config_values import (
     pop_input_shape,
 )
 from unrolled.layers.naming import automatic_name
+from unrolled.layers.options import making
 from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.lowering import Flow, Lowering, Shape, lowered
 from unrolled.semantics import KERAS_3, Semantics
-from unrolled.variable import PlanCache, Variable
+from unrolled.variable import Holders, PlanCache, Variable, assign_together
 
 # Effects of training=True; see ``Layer.training_effect``.
 DRAWS_RANDOM_NUMBERS = "draws random numbers"
 NORMALISES_BY_THE_BATCH = "normalises by the batch itself"
 
 
-class Layer:
+class LayerType(type):
+    """Class of layer classes: marks a layer as made once its constructor is done, see ``options``."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        layer = super().__call__(*args, **kwargs)
+        layer.__dict__["_is_made"] = True
+        return layer
+
+
+class Layer(metaclass=LayerType):
     """Base class: one Keras layer, for inference.
 
     Parameters
@@ -75,6 +87,8 @@ class Layer:
     is_operation: ClassVar[bool] = False
     # Whether the lowering needs the size of axis 1; else one plan serves any number of timesteps.
     needs_timesteps: ClassVar[bool] = False
+    # Whether attributes that nothing reads may be set, as on models.
+    keeps_any_attribute: ClassVar[bool] = False
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any
@@ -92,6 +106,7 @@ class Layer:
         # What a Sequential model gave this layer's output; symbolic calls have it in their nodes.
         self.output_shape_in_chain: Any = None
         self._plans = PlanCache()
+        self.holders = Holders()
         self.declared_input_shape = pop_input_shape(kwargs)
         ignored = self.ignored_keys()
         self._unused_config = {key: kwargs.pop(key) for key in list(kwargs) if key in ignored}
@@ -101,6 +116,34 @@ class Layer:
                 f"{self.class_name}: unknown argument{'s' if len(kwargs) > 1 else ''} "
                 f"{', '.join(map(repr, kwargs))}; it takes {', '.join(known)}"
             )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; one that plans were made of takes effect, or is refused (see ``options``)."""
+        if name[0] == "_" or name in options.NO_PART_OF_PLANS or "_is_made" not in self.__dict__:
+            object.__setattr__(self, name, value)
+        else:
+            options.change(self, name, value)
+
+    # ------------------------------------------------------------------ copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a deep copy holds: no plans, and no calls, which belong to models."""
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_plans", "holders")}
+        state["nodes"] = [node for node in self.nodes if not node.parents]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self.__dict__ |= {"_plans": PlanCache(), "holders": Holders()}
+
+    def __copy__(self) -> Layer:
+        """A layer, or model, with the same weights and layers inside, as ``copy.copy`` has it."""
+        other: Layer = object.__new__(type(self))
+        other.__dict__ |= {
+            key: list(value) if type(value) is list else value for key, value in self.__dict__.items()
+        }
+        other.__dict__ |= {"_plans": PlanCache(), "holders": Holders()}
+        return other
 
     # ------------------------------------------------------------------ config
 
@@ -198,6 +241,17 @@ class Layer:
         """The layers directly inside this one."""
         return [leaf for leaf in tree.leaves(list(self.tracked.values())) if leaf is not None]
 
+    def walk(self) -> Iterator[Layer]:
+        """This layer and everything inside it, once each."""
+        seen: set[int] = set()
+        pending: deque[Layer] = deque([self])
+        while pending:
+            layer = pending.popleft()
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield layer
+                pending += layer.sublayers()
+
     def _collect(self, wanted: Callable[[Variable, bool], bool], frozen: bool = False) -> list[Variable]:
         frozen = frozen or not self.trainable
         found = [variable for variable in self.own_variables if wanted(variable, frozen)]
@@ -247,8 +301,7 @@ class Layer:
                     f"layer {self.name!r} ({self.class_name}): {variable.name} expects shape {variable.shape}, "
                     f"got {value.shape}"
                 )
-        for variable, value in zip(weights, values, strict=True):
-            variable.assign(value)
+        assign_together(list(zip(weights, values, strict=True)))
 
     def count_params(self) -> int:
         """How many numbers the weights hold."""
@@ -258,11 +311,12 @@ class Layer:
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for ``input_shape`` (``(batch, ...)``, ``None`` where unknown)."""
-        if not self.built:
-            self.check_input_shape(input_shape)
-            self.build_weights(input_shape)
-            self.built = True
-            self._built_shape = input_shape
+        with self._plans.compiling, making(self):
+            if not self.built:
+                self.check_input_shape(input_shape)
+                self.build_weights(input_shape)
+                self._built_shape = input_shape
+                self.built = True
 
     def build_weights(self, input_shape: Any) -> None:
         """Create own variables and build the layers inside; called once."""
@@ -349,13 +403,15 @@ class Layer:
             result = self.lower_stream(plan, flows, first, *rest, **kwargs)
         else:
             result = self.lower(plan, first, *rest, **kwargs)
-        return self.output_masks(result, given, first)
+        return self.output_masks(plan, result, given, first)
 
-    def output_masks(self, result: Any, given: Any, masked: Any) -> Any:
+    def output_masks(self, plan: Lowering, result: Any, given: Any, masked: Any) -> Any:
         """``result`` with the masks that the version of Keras leaves on it.
 
         Parameters
         ----------
+        plan : Lowering
+            The plan being built.
         result : Flow, or a tree of Flow
             What ``lower`` gave for ``masked``.
         given : Flow, or a tree of Flow
@@ -364,10 +420,10 @@ class Layer:
             The same with the masks that were given explicitly.
         """
         if isinstance(given, list | tuple):
-            if self.semantics.lists_carry_masks:
+            if plan.semantics_of(self).lists_carry_masks:
                 return result
             return tree.map_leaves(lambda flow: flow.with_mask(None), result)
-        if given is masked or self.semantics.explicit_mask_passes_on:
+        if given is masked or plan.semantics_of(self).explicit_mask_passes_on:
             return result
 
         def previous(flow: Flow) -> Flow:
@@ -508,11 +564,9 @@ class Layer:
             timesteps is not None and tuple(timesteps),
             repr(tree.map_leaves(describe_leaf, call)),
         )
-        cached = self._plans.get(key)
-        if cached is None:
-            cached = self._lower_alone(args, kwargs, want_masks)
-            self._plans.put(key, cached)
-        plan, outputs, masks = cached
+        plan, outputs, masks = self._plans.get_or_compile(
+            key, lambda: self._lower_alone(args, kwargs, want_masks)
+        )
         results = plan.run(arrays)
 
         def pick(slot: int | None) -> Any:
@@ -521,7 +575,7 @@ class Layer:
         return tree.map_leaves(pick, outputs), tree.map_leaves(pick, masks)
 
     def _lower_alone(self, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool) -> Any:
-        return lowered(self._plans, lambda plan: self._lower_into(plan, args, kwargs, want_masks))
+        return lowered(self, lambda plan: self._lower_into(plan, args, kwargs, want_masks))
 
     def _lower_into(
         self, lowering: Lowering, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool

@@ -119,10 +119,9 @@ class Cell(Layer):
         """Whether the kernels run this cell; else its steps are written as operations."""
         return self.activation.is_elementwise and self.recurrent_activation.is_elementwise
 
-    @property
-    def masked_output_is_state(self) -> bool:
+    def masked_output_is_state(self, plan: Lowering) -> bool:
         """Whether a masked step before the first unmasked one gives the initial hidden state."""
-        return self.semantics.masked_output == "state"
+        return plan.semantics_of(self).masked_output == "state"
 
     def direction(
         self,
@@ -147,7 +146,7 @@ class Cell(Layer):
             write_reversed=write_reversed,
             zero_output_for_mask=zero_output_for_mask,
             # Before the first unmasked timestep of all, this state is the zeros that the output is.
-            masked_output_is_state=continues or self.masked_output_is_state,
+            masked_output_is_state=continues or self.masked_output_is_state(plan),
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -300,7 +300,13 @@ class ConvLSTM(Recurrent):
     # ---------------------------------------------------------------- lowering
 
     def lower_sweep(
-        self, plan: Lowering, x: Flow, initial: Sequence[int], *, continues: bool = False
+        self,
+        plan: Lowering,
+        x: Flow,
+        initial: Sequence[int],
+        *,
+        zero_output_for_mask: bool,
+        continues: bool = False,
     ) -> tuple[int, list[int]]:
         cell = self.cell
         layout = cell.data_format
@@ -309,7 +315,7 @@ class ConvLSTM(Recurrent):
         gates = plan.ops.split_time(cell.convolve_input(plan, frames), x.value)
         state_shape = from_last((None, *cell.state_sizes), layout)
         masked = x.mask is not None
-        zero = self.zero_output_for_mask and self.semantics.convolutional_zero_output
+        zero = zero_output_for_mask and plan.semantics_of(self).convolutional_zero_output
         quirk = masked and zero and self.unroll and self.go_backwards and self.return_sequences
         value, *final = plan.ops.scan(
             gates,
@@ -321,7 +327,7 @@ class ConvLSTM(Recurrent):
             return_state=self.return_state or self.stateful or continues,
             read_reversed=self.go_backwards,
             zero_output_for_mask=zero and not quirk,
-            masked_output_is_state=continues or self.semantics.masked_output == "state",
+            masked_output_is_state=continues or plan.semantics_of(self).masked_output == "state",
         )
         if quirk and x.mask is not None:
             value = plan.ops.apply_mask(value, x.mask)

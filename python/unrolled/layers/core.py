@@ -550,6 +550,6 @@ class Identity(Layer):
         return input_dtype
 
     def lower(self, plan: Lowering, x: Any, **kwargs: Any) -> Any:
-        if self.semantics.rescaling_keeps_mask:
+        if plan.semantics_of(self).rescaling_keeps_mask:
             return x
         return tree.map_leaves(lambda flow: flow.with_mask(None), x)

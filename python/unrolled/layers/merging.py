@@ -135,7 +135,7 @@ class Elementwise(Merging):
 def merged_mask(layer: Layer, plan: Lowering, flows: Sequence[Flow]) -> tuple[int | None, int]:
     """The mask of elementwise merges, and its rank."""
     masked = [flow for flow in flows if flow.mask is not None]
-    any_rule = layer.semantics.merge_masks == "any"
+    any_rule = plan.semantics_of(layer).merge_masks == "any"
     if not masked or (any_rule and len(masked) < len(flows)):
         return None, 2
     if len({flow.mask_rank for flow in masked}) > 1:
@@ -235,7 +235,7 @@ class Multiply(Elementwise):
     kind: ClassVar = "multiply"
 
     def merge(self, plan: Lowering, flows: Sequence[Flow], rank: int) -> int:
-        if self.semantics.merge_masks != "any" or all(flow.mask is None for flow in flows):
+        if plan.semantics_of(self).merge_masks != "any" or all(flow.mask is None for flow in flows):
             return super().merge(plan, flows, rank)
         ops = plan.ops
         one = ops.constant(np.ones((), np.float32))
@@ -257,7 +257,7 @@ class Extremum(Elementwise):
     """Base of Maximum and Minimum: from Keras 3.4 on, masked timesteps of an input do not take part."""
 
     def merge(self, plan: Lowering, flows: Sequence[Flow], rank: int) -> int:
-        if self.semantics.merge_masks != "any" or all(flow.mask is None for flow in flows):
+        if plan.semantics_of(self).merge_masks != "any" or all(flow.mask is None for flow in flows):
             return super().merge(plan, flows, rank)
         ops = plan.ops
         value = flows[0].value
@@ -385,7 +385,7 @@ class Concatenate(Merging):
         if any(flow.mask_rank == rank for flow in masked):
             # Masks of single elements, as attention's scores have them.
             joined = ops.concatenate([_of_elements(self, plan, flow) for flow in flows], axis=axis)
-            kind = self.semantics.concatenate_masks
+            kind = plan.semantics_of(self).concatenate_masks
             return ops.reduce(joined, kind=kind, axes=(rank - 1,)), rank - 1
         if any(flow.mask_rank != rank - 1 for flow in masked):
             raise ValueError(
@@ -395,7 +395,7 @@ class Concatenate(Merging):
         if axis < rank - 1:
             masks = [flow.mask if flow.mask is not None else _all_true(plan, flow) for flow in flows]
             return ops.concatenate(masks, axis=axis), rank - 1
-        any_rule = self.semantics.concatenate_masks == "any"
+        any_rule = plan.semantics_of(self).concatenate_masks == "any"
         mask = masked[0].mask
         assert mask is not None
         if any_rule and len(masked) < len(flows):

@@ -479,7 +479,7 @@ class GroupNormalization(ScaleAndCenter):
         self.add_scale_and_center((size,))
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
-        if x.mask is not None and self.semantics.group_normalization_takes_mask:
+        if x.mask is not None and plan.semantics_of(self).group_normalization_takes_mask:
             raise ValueError(
                 f"layer {self.name!r} ({self.class_name}): its input of shape {x.shape} has a mask, which "
                 "tf.keras broadcasts along the wrong axes; Keras fails here too"

@@ -86,7 +86,7 @@ class Rescaling(Layer):
         x = plan.as_float(x)
         value = plan.ops.binary("multiply", x.value, plan.ops.constant(self.scale))
         value = plan.ops.binary("add", value, plan.ops.constant(self.offset))
-        return _keep_mask(self, x.derive(value, x.shape))
+        return _keep_mask(plan, self, x.derive(value, x.shape))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
@@ -95,8 +95,8 @@ class Rescaling(Layer):
         }
 
 
-def _keep_mask(layer: Layer, x: Flow) -> Flow:
-    return x if layer.semantics.rescaling_keeps_mask else x.with_mask(None)
+def _keep_mask(plan: Lowering, layer: Layer, x: Flow) -> Flow:
+    return x if plan.semantics_of(layer).rescaling_keeps_mask else x.with_mask(None)
 
 
 @register
@@ -197,7 +197,7 @@ class Normalization(Layer):
         else:
             value = plan.ops.binary("subtract", x.value, mean_value)
             value = plan.ops.binary("divide", value, deviation_value)
-        return _keep_mask(self, x.derive(value, x.shape))
+        return _keep_mask(plan, self, x.derive(value, x.shape))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

@@ -198,7 +198,7 @@ class Recurrent(Layer):
     # ---------------------------------------------------------------- lowering
 
     def lower_call(self, plan: Lowering, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        args, kwargs, hidden = hide_mask(self, args, kwargs)
+        args, kwargs, hidden = hide_mask(plan, self, args, kwargs)
         result = super().lower_call(plan, args, kwargs)
         return result if hidden is None else show_mask(result, hidden, 1 if self.return_sequences else 0)
 
@@ -222,7 +222,9 @@ class Recurrent(Layer):
         x = plan.as_float(x)
         check_mask(self, x)
         initial = self.initial_states(plan, states)
-        output, final = self.lower_sweep(plan, self.to_batch_major(plan, x), initial)
+        output, final = self.lower_sweep(
+            plan, self.to_batch_major(plan, x), initial, zero_output_for_mask=self.zero_output_for_mask
+        )
         if self.stateful:
             plan.store_states(self, final)
         if self.return_sequences and self.time_major:
@@ -251,7 +253,7 @@ class Recurrent(Layer):
                     f"layer {self.name!r} ({self.class_name}): expected {len(shapes)} initial states, got {len(given)}"
                 )
             values = [plan.as_float(state).value for state in given]
-            if self.stateful and self.semantics.stored_states_win:
+            if self.stateful and plan.semantics_of(self).stored_states_win:
                 [flag] = plan.stored_states(_WhetherStored(self), [(1,)])
                 stored = plan.stored_states(self, shapes)
                 use_stored = plan.ops.cast(flag, "bool")
@@ -282,7 +284,13 @@ class Recurrent(Layer):
         self.refuse_stream(obstacle, flows)
         x = plan.as_float(x)
         states = [plan.carry(self.name, shape) for shape in self.state_shapes]
-        output, final = self.lower_sweep(plan, x, [state.value for state in states], continues=True)
+        output, final = self.lower_sweep(
+            plan,
+            x,
+            [state.value for state in states],
+            zero_output_for_mask=self.zero_output_for_mask,
+            continues=True,
+        )
         for state, value in zip(states, final, strict=True):
             state.next = value
         result = self._result(x, output, final)
@@ -291,14 +299,20 @@ class Recurrent(Layer):
         return [first, *result[1:]] if isinstance(result, list) else first
 
     def lower_sweep(
-        self, plan: Lowering, x: Flow, initial: Sequence[int], *, continues: bool = False
+        self,
+        plan: Lowering,
+        x: Flow,
+        initial: Sequence[int],
+        *,
+        zero_output_for_mask: bool,
+        continues: bool = False,
     ) -> tuple[int, list[int]]:
         """The cells over time: ids of the output and of the final states."""
         need_states = self.return_state or self.stateful or continues
         unrolled_quirk = (
             self.unroll
             and self.go_backwards
-            and self.zero_output_for_mask
+            and zero_output_for_mask
             and self.return_sequences
             and x.mask is not None
         )
@@ -310,7 +324,7 @@ class Recurrent(Layer):
                 "read_reversed": self.go_backwards,
                 # Between cells the sequence is in the input's order, so that the mask fits every cell.
                 "write_reversed": self.go_backwards and not last,
-                "zero_output_for_mask": self.zero_output_for_mask and last and not unrolled_quirk,
+                "zero_output_for_mask": zero_output_for_mask and last and not unrolled_quirk,
             }
             count = cell.state_count
             wanted: dict[str, Any] = {
@@ -328,7 +342,7 @@ class Recurrent(Layer):
                     value,
                     lower_step(plan, cell),
                     state_shapes=[[cell.units]] * count,
-                    masked_output_is_state=continues or cell.masked_output_is_state,
+                    masked_output_is_state=continues or cell.masked_output_is_state(plan),
                     **order,
                     **wanted,
                 )
@@ -380,7 +394,7 @@ def check_mask(layer: Layer, x: Flow) -> None:
 
 
 def hide_mask(
-    layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    plan: Lowering, layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], Flow | None]:
     """A call as the layer sees it where states hide the mask (``Semantics.states_hide_mask``).
 
@@ -397,7 +411,7 @@ def hide_mask(
     x = args[0] if args else None
     states = tree.leaves([list(args[1:]), kwargs.get("initial_state")])
     hides = (
-        layer.semantics.states_hide_mask
+        plan.semantics_of(layer).states_hide_mask
         and isinstance(x, Flow)
         and x.mask is not None
         and kwargs.get("mask") is None

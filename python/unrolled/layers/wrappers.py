@@ -141,7 +141,7 @@ class Bidirectional(Layer):
     # ---------------------------------------------------------------- lowering
 
     def lower_call(self, plan: Lowering, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        args, kwargs, hidden = hide_mask(self, args, kwargs)
+        args, kwargs, hidden = hide_mask(plan, self, args, kwargs)
         result = super().lower_call(plan, args, kwargs)
         count = (2 if self.merge_mode is None else 1) if self.return_sequences else 0
         return result if hidden is None else show_mask(result, hidden, count)
@@ -173,8 +173,8 @@ class Bidirectional(Layer):
             flows[: len(values)] = [flow.with_mask(x.mask, x.mask_rank) for flow in flows[: len(values)]]
         return flows if len(flows) > 1 else flows[0]
 
-    def _zero_output_for_mask(self, child: Recurrent) -> bool:
-        if self.semantics.bidirectional_zero_output:
+    def _zero_output_for_mask(self, plan: Lowering, child: Recurrent) -> bool:
+        if plan.semantics_of(self).bidirectional_zero_output:
             return self.return_sequences
         return bool(child.zero_output_for_mask)
 
@@ -194,7 +194,7 @@ class Bidirectional(Layer):
                 read_reversed=child.go_backwards,
                 # The backward output is flipped along time; a last output has no time to flip.
                 write_reversed=child is self.backward_layer,
-                zero_output_for_mask=self._zero_output_for_mask(child),
+                zero_output_for_mask=self._zero_output_for_mask(plan, child),
             )
             for child in self.children
         ]
@@ -218,12 +218,12 @@ class Bidirectional(Layer):
     ) -> tuple[list[int], list[list[int]]]:
         outputs, final = [], []
         for child, states in zip(self.children, initial, strict=True):
-            configured = child.zero_output_for_mask
-            child.zero_output_for_mask = self._zero_output_for_mask(child)
-            try:
-                value, child_states = child.lower_sweep(plan, child.to_batch_major(plan, x), states)
-            finally:
-                child.zero_output_for_mask = configured
+            value, child_states = child.lower_sweep(
+                plan,
+                child.to_batch_major(plan, x),
+                states,
+                zero_output_for_mask=self._zero_output_for_mask(plan, child),
+            )
             if child is self.backward_layer and self.return_sequences:
                 value = plan.ops.slice(value, axis=1, start=None, stop=None, step=-1)
             if child.time_major and self.return_sequences:
@@ -341,7 +341,7 @@ class TimeDistributed(Layer):
         return result.with_mask(*(x.mask, x.mask_rank) if passed else self._output_mask(plan, x, output))
 
     def _output_mask(self, plan: Lowering, x: Flow, output: Flow) -> tuple[int | None, int]:
-        rule = self.semantics.time_distributed_mask
+        rule = plan.semantics_of(self).time_distributed_mask
         by_steps = rule == "inner_of_any_batch" or getattr(self.layer, "stateful", False)
         if rule == "input" or (x.shape[0] is not None and by_steps):
             return x.mask, x.mask_rank

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,6 +40,7 @@ class Model(Layer):
     """
 
     config_class_name: ClassVar[str] = "Functional"
+    keeps_any_attribute: ClassVar = True
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is Model:
@@ -50,6 +52,12 @@ class Model(Layer):
     def __init__(self, *, name: str | None = None, trainable: bool = True, **kwargs: Any) -> None:
         super().__init__(name=name, trainable=trainable, **kwargs)
         self.source: ModelFile | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if self.source is not None:  # its weights may be an open file, and are in the variables
+            state["source"] = replace(self.source, weights=None)
+        return state
 
     # --------------------------------------------------------------- structure
 
@@ -183,7 +191,7 @@ class Model(Layer):
 
     def reset_state(self) -> None:
         """Zero the states of all stateful layers."""
-        for layer in walk_layers(self):
+        for layer in self.walk():
             if getattr(layer, "stateful", False) and not isinstance(layer, Model):
                 layer.reset_state()  # type: ignore[attr-defined]
 
@@ -222,7 +230,8 @@ class Model(Layer):
         (5, 3)
         """
         if not self.built:  # as Keras does with a model that has not seen its input's shape
-            self.ensure_built(np.shape(x))
+            with self._plans.compiling:
+                self.ensure_built(np.shape(x))
         arrays = self._check_inputs(x)
         if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}")
@@ -436,16 +445,18 @@ class Model(Layer):
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
         self.check_training(kwargs.pop("training", None))
         if not self.built:
-            self.ensure_built(tree.map_leaves(np.shape, args[0]))
+            with self._plans.compiling:
+                self.ensure_built(tree.map_leaves(np.shape, args[0]))
         if kwargs or len(args) != 1:
             return super()._call_on_arrays(args, kwargs)
         arrays = self._check_inputs(args[0])
+        generation = self._plans.generation
         compiled, structure = self._compiled(arrays)
         if compiled.is_stateful:
             self._check_stateful_batch(arrays[0].shape[0])
         flat = compiled.run(arrays)
         if isinstance(structure, int) and len(arrays) == 1 and not compiled.is_stateful:
-            self._plans.put(_THIN, _ThinPath(compiled, self.inputs[0].shape, arrays[0].dtype))
+            self._plans.put(_THIN, _ThinPath(compiled, self.inputs[0].shape, arrays[0].dtype), generation)
         return tree.unflatten(structure, iter(flat))
 
     def _check_stateful_batch(self, rows: int) -> None:
@@ -459,21 +470,18 @@ class Model(Layer):
         # Its layers look after their own inputs.
         return self.lower(plan, x, *args, **kwargs)
 
-    def output_masks(self, result: Any, given: Any, masked: Any) -> Any:
+    def output_masks(self, plan: Lowering, result: Any, given: Any, masked: Any) -> Any:
         return result  # with the masks of the layers inside
 
     def _compiled(self, arrays: Sequence[NDArray[Any]]) -> tuple[CompiledPlan, Any]:
         key = tuple(array.dtype.char for array in arrays)
-        cached = self._plans.get(key)
-        if cached is None:
-            cached = self.compile_plan([str(array.dtype) for array in arrays])
-            self._plans.put(key, cached)
-        result: tuple[CompiledPlan, Any] = cached
-        return result
+        return self._plans.get_or_compile(
+            key, lambda: self.compile_plan([str(array.dtype) for array in arrays])
+        )
 
     def compile_plan(self, dtypes: Sequence[str]) -> tuple[CompiledPlan, Any]:
         """Lower the model for inputs of ``dtypes``; the plan, and the structure of its outputs as indices."""
-        return lowered(self._plans, lambda plan: self.lower_whole(plan, dtypes))
+        return lowered(self, lambda plan: self.lower_whole(plan, dtypes))
 
     def lower_whole(self, lowering: Lowering, dtypes: Sequence[str]) -> tuple[CompiledPlan, Any]:
         """As ``compile_plan``, into a plan that has been begun."""
@@ -607,18 +615,6 @@ class _ThinPath:
         return len(shape) == len(self._shape) and all(
             want is None or want == got for want, got in zip(self._shape[1:], shape[1:], strict=True)
         )
-
-
-def walk_layers(layer: Layer) -> Iterator[Layer]:
-    """A layer and everything inside it, once each."""
-    seen: set[int] = set()
-    pending = [layer]
-    while pending:
-        current = pending.pop(0)
-        if id(current) not in seen:
-            seen.add(id(current))
-            yield current
-            pending += current.sublayers()
 
 
 def convert_input(array: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:

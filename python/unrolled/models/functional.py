@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -82,6 +83,9 @@ class Functional(Model):
         return [layer for layer in self._operations if not isinstance(layer, Operation)]
 
     def summary_layers(self) -> list[Layer]:
+        return list(self._operations)
+
+    def sublayers(self) -> list[Layer]:
         return list(self._operations)
 
     @property
@@ -176,9 +180,80 @@ class Functional(Model):
             "output_layers": tree.map_leaves(reference, self._output_tensors),
         }
 
+    # ------------------------------------------------------------------ copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The calls as a flat list: from tensor to tensor, a pickle would recurse as deep as the graph."""
+        state = super().__getstate__()
+        for key in ("_nodes", "_run_order", "_input_tree", "_output_tensors"):
+            del state[key]
+        tensors = {
+            id(tensor): (number, position)
+            for number, node in enumerate(self._nodes)
+            for position, tensor in enumerate(tree.leaves(node.outputs))
+        }
+
+        def flat(leaf: Any) -> Any:
+            if not isinstance(leaf, KerasTensor):
+                return leaf
+            return _TensorAt(*tensors[id(leaf)]) if id(leaf) in tensors else None
+
+        def alone(tensor: KerasTensor) -> KerasTensor:
+            return KerasTensor(tensor.shape, tensor.dtype, index=tensor.index, name=tensor.name)
+
+        state["_calls"] = [
+            node
+            if isinstance(node.layer, InputLayer)
+            else (
+                node.layer,
+                tree.map_leaves(flat, list(node.args)),
+                tree.map_leaves(flat, node.kwargs),
+                tree.map_leaves(alone, node.outputs),
+            )
+            for node in self._nodes
+        ]
+        number = {id(node): index for index, node in enumerate(self._nodes)}
+        state["_order"] = [number[id(node)] for node in self._run_order]
+        state["_ends"] = tree.map_leaves(flat, [self._input_tree, self._output_tensors])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        calls, order, ends = state.pop("_calls"), state.pop("_order"), state.pop("_ends")
+        super().__setstate__(state)
+        tensors: list[list[KerasTensor]] = []
+
+        def tensor(leaf: Any) -> Any:
+            return tensors[leaf.call][leaf.position] if isinstance(leaf, _TensorAt) else leaf
+
+        self._nodes = []
+        for call in calls:
+            if isinstance(call, Node):
+                node = call
+            else:
+                layer, args, kwargs, outputs = call
+                args, kwargs = tree.map_leaves(tensor, [args, kwargs])
+                node = Node(layer, tuple(args), kwargs)
+                node.outputs = outputs
+                layer.nodes.append(node)
+            self._nodes.append(node)
+            tensors.append(list(tree.leaves(node.outputs)))
+            for output in tensors[-1]:
+                output.node = node
+        self._run_order = [self._nodes[number] for number in order]
+        self._input_tree, self._output_tensors = tree.map_leaves(tensor, ends)
+
     def _own_nodes(self, layer: Layer) -> list[Node]:
         own = {id(node) for node in self._nodes}
         return [node for node in layer.nodes if id(node) in own]
+
+
+@dataclass(frozen=True)
+class _TensorAt:
+    """Stands for a tensor while a graph is flat: which of the results of which call."""
+
+    call: int
+    position: int
 
 
 def sort_nodes(inputs: Any, outputs: Any, name: str) -> list[Node]:

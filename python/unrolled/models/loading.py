@@ -13,7 +13,7 @@ from unrolled.layers import registry
 from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
 from unrolled.layers.core import InputLayer
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.models.base import Model, walk_layers
+from unrolled.models.base import Model
 from unrolled.models.functional import Functional
 from unrolled.models.sequential import Sequential
 from unrolled.spec import LayerSpec, ModelFile, ModelSpec, TensorReference
@@ -127,7 +127,7 @@ def _check_training(spec: ModelSpec, layers: list[Layer | None], context: regist
         for node in layer_spec.nodes:
             if not node.kwargs.pop("training", None) or layer is None:
                 continue
-            for inner in walk_layers(layer):
+            for inner in layer.walk():
                 is_dropout = inner.training_effect == DRAWS_RANDOM_NUMBERS
                 if inner.training_effect is None or (is_dropout and context.dropout_off):
                     continue

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.registry import changing_serialized, serialize_layer
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.lowering import Flow, Lowering
-from unrolled.models.base import Model, walk_layers
+from unrolled.models.base import Model
 from unrolled.models.functional import Functional
 from unrolled.models.sequential import Sequential
 from unrolled.segments import Recorder
 from unrolled.semantics import KERAS_3
-from unrolled.variable import PlanCache, Variable
+from unrolled.variable import Variable
 
 OLD, NEW = "hard_sigmoid_v2", "hard_sigmoid"
 # clip(0.2 x + 0.5, 0, 1) is Keras 3's clip(y / 6 + 0.5, 0, 1) at y = 1.2 x.
@@ -134,7 +134,7 @@ def differing_layers(model: Model) -> list[Layer]:
     operations, the rules matter, because a mask or a state reaches them.
     """
     groups = []
-    for layer in walk_layers(model):
+    for layer in model.walk():
         # A layer and the cells that it sweeps follow one rule.
         group = [layer, *(layer.sublayers() if isinstance(layer, Recurrent) else ())]
         if not isinstance(layer, Model | Cell | StackedRNNCells) and layer.semantics != KERAS_3:
@@ -147,21 +147,16 @@ def differing_layers(model: Model) -> list[Layer]:
 
 def _differs(model: Model, layers: list[Layer], before: list[bytes]) -> bool:
     """Whether the model computes something else while ``layers`` follow today's rules."""
-    own = [layer.semantics for layer in layers]
-    for layer in layers:
-        layer.semantics = KERAS_3
     try:
-        return _trace(model) != before
+        return _trace(model, layers) != before
     except ValueError:  # today's rules do not even lead to a result
         return True
-    finally:
-        for layer, semantics in zip(layers, own, strict=True):
-            layer.semantics = semantics
 
 
-def _trace(model: Model) -> list[bytes]:
-    """Hashes of how every output, and every state that is kept, is computed."""
-    lowering = Lowering(PlanCache(), records=True)
+def _trace(model: Model, todays: Sequence[Layer] = ()) -> list[bytes]:
+    """Hashes of how every output, and every state that is kept, is computed; ``todays`` follow today's rules."""
+    rules = {id(layer): KERAS_3 for layer in todays}
+    lowering = Lowering(model, rules=rules, is_trial=True, records=True)
     recorder = lowering.ops
     assert isinstance(recorder, Recorder)
     flows = [
@@ -189,11 +184,11 @@ class _Writer:
         # Users know a cell by the layer that sweeps it.
         self._names = {
             id(cell): layer.name
-            for layer in walk_layers(model)
+            for layer in model.walk()
             if isinstance(layer, Recurrent)
-            for cell in walk_layers(layer)
+            for cell in layer.walk()
         }
-        for layer in walk_layers(model):
+        for layer in model.walk():
             self._check(layer)
         if not self.problems:
             for layer in differing_layers(model):

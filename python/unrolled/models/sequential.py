@@ -85,7 +85,7 @@ class Sequential(Model):
         if self._input is not None:
             self._extend(layer)
             self.built = True
-        self._plans.invalidate()
+        self.holders.invalidate()
 
     def pop(self) -> Layer:
         """Remove the last layer and return it."""
@@ -114,7 +114,7 @@ class Sequential(Model):
         self._output = (self._input.shape, self._input.dtype)
 
     def _rebuild(self) -> None:
-        self._plans.invalidate()
+        self.holders.invalidate()
         if self._input is None:
             return
         self._output = (self._input.shape, self._input.dtype)

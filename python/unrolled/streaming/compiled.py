@@ -47,7 +47,7 @@ class CompiledStream:
     def __init__(self, model: Model) -> None:
         self.model_name = model.name
         self.inputs = model.inputs
-        lowering = Lowering(model._plans, is_streaming=True)
+        lowering = Lowering(model, is_streaming=True)
         self.dtypes = [stream_dtype(model, tensor) for tensor in self.inputs]
         flows = []
         for tensor, dtype in zip(self.inputs, self.dtypes, strict=True):
@@ -75,12 +75,7 @@ class CompiledStream:
     def of(cls, model: Model) -> CompiledStream:
         """The model compiled, from its cache where its weights are still the same."""
         model.check_built()
-        cached = model._plans.get("stream")
-        if cached is None:
-            cached = cls(model)
-            model._plans.put("stream", cached)
-        compiled: CompiledStream = cached
-        return compiled
+        return model._plans.get_or_compile("stream", lambda: cls(model))
 
     # ---------------------------------------------------------- inputs, outputs
 

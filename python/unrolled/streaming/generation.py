@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unrolled import _core, tree
 from unrolled.errors import StreamError
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.models.base import Model, convert_input, walk_layers
+from unrolled.models.base import Model, convert_input
 from unrolled.streaming.compiled import stream_dtype
 from unrolled.streaming.stream import Stream
 
@@ -126,7 +126,7 @@ def core_arguments(
     draws = temperature is not None or top_k is not None or from_logits
     if stream_dtype(model, tensor) == "int32":
         feed = "ids"
-        tables = [layer.input_dim for layer in walk_layers(model) if hasattr(layer, "input_dim")]
+        tables = [layer.input_dim for layer in model.walk() if hasattr(layer, "input_dim")]
         if tensor.ndim != 2 or width > min(tables, default=0):
             raise ValueError(
                 f"model {model.name!r}: its output has {width} tokens, but its embedding takes ids below "
