@@ -72,7 +72,9 @@ def digests(folder=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--each", action="store_true", help="print a line for every file too")
-    parser.add_argument("--models", metavar="FOLDER", help="a folder of further model files with .npz beside them")
+    parser.add_argument(
+        "--models", metavar="FOLDER", help="a folder of further model files with .npz beside them"
+    )
     options = parser.parse_args()
     results = digests(options.models)
     lines = [f"{digest}  {name}" for name, digest in results.items()]

@@ -13,7 +13,7 @@ from unrolled import activations, initializers, layers, models, utils
 from unrolled._core import available_isas, get_num_threads, isa, set_num_threads
 from unrolled.errors import ModelFileError, StreamError, UnsupportedModelError
 from unrolled.layers import Input
-from unrolled.models import Model, Sequential, load_model
+from unrolled.models import Model, Sequential, load_model, model_from_json
 
 __version__ = "0.1.0"
 
@@ -31,6 +31,7 @@ __all__ = [
     "isa",
     "layers",
     "load_model",
+    "model_from_json",
     "models",
     "set_num_threads",
     "utils",

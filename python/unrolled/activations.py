@@ -80,7 +80,9 @@ class Activation:
         return _core.Activation(self.kind, self.alpha, self.beta, self.gamma)
 
     def serialize(self) -> Any:
-        """The config value that ``get`` takes back."""
+        """The config value that ``get`` takes back; of a user's function, this object."""
+        if self.function is not None:
+            return self
         return self.name if self.config is None else dict(self.config)
 
     def __call__(self, x: Any) -> Any:

@@ -201,9 +201,10 @@ _positive.__name__ = "positive integer"  # argparse's messages name the type
 
 
 def _load(options: argparse.Namespace) -> Model:
-    from unrolled.models import load_model
+    from unrolled.formats import read_model
+    from unrolled.models.loading import build_from_file
 
-    return load_model(options.file, weights=options.weights)
+    return build_from_file(read_model(options.file, options.weights))
 
 
 def _lacks_weights(model: Model) -> bool:

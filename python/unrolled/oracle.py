@@ -169,9 +169,7 @@ def _difference(got: list[NDArray[Any]], expected: list[NDArray[Any]]) -> tuple[
 def _cases(model: Model) -> Iterator[tuple[int, int, str]]:
     fixed = {tensor.shape[0] for tensor in model.inputs} - {None}
     open_length = any(tensor.ndim > 1 and tensor.shape[1] is None for tensor in model.inputs)
-    masks = any(
-        isinstance(layer, Masking) or getattr(layer, "mask_zero", False) for layer in model.walk()
-    )
+    masks = any(isinstance(layer, Masking) or getattr(layer, "mask_zero", False) for layer in model.walk())
     for batch in fixed or BATCHES:
         for timesteps in LENGTHS if open_length else (0,):
             for padding in PADDINGS if masks else PADDINGS[:1]:

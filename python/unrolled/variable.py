@@ -32,8 +32,9 @@ class PlanCache:
 
     def __init__(self) -> None:
         self._plans: dict[Hashable, Any] = {}
-        # Counts changes: of weights, of options, of layers.
+        # Counts changes of weights, options and layers; the second those of options and layers alone.
         self.generation = 0
+        self.option_changes = 0
         # Held while a layer or model is built, and while one of its plans is compiled.
         self.compiling = ForkSafeLock()
 
@@ -61,9 +62,11 @@ class PlanCache:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = plan
 
-    def invalidate(self) -> None:
+    def invalidate(self, *, options: bool) -> None:
+        """Drop all plans: options or layers have changed, or only weights."""
         with _exchange:
             self.generation += 1
+            self.option_changes += options
             self._plans = {}
 
 
@@ -81,11 +84,11 @@ class Holders:
             self._caches = weakref.WeakSet()
         self._caches.add(cache)
 
-    def invalidate(self) -> None:
-        """Drop the plans of all of them."""
+    def invalidate(self, *, options: bool) -> None:
+        """Drop the plans of all of them; see ``PlanCache.invalidate``."""
         with _exchange:
             for cache in self._caches or ():
-                cache.invalidate()
+                cache.invalidate(options=options)
 
 
 class Variable:
@@ -234,7 +237,7 @@ def assign_together(pairs: Sequence[tuple[Variable, ArrayLike]]) -> None:
         for variable, array in checked:
             variable._value, variable._initializer = array, None
         for variable, _ in checked:
-            variable._holders.invalidate()
+            variable._holders.invalidate(options=False)
 
 
 def values_together(

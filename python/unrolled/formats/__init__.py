@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from unrolled.formats.reading import read_model_file, read_weights_file
-from unrolled.spec import ModelFile, WeightSource
+from unrolled.formats.reading import (
+    read_architecture,
+    read_model_file,
+    read_serialized,
+    read_weights_file,
+)
+from unrolled.spec import ModelFile, ModelSpec, WeightSource
 
-__all__ = ["read_model", "read_weights"]
+__all__ = ["read_config", "read_json", "read_model", "read_weights"]
 
 
 def read_model(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> ModelFile:
@@ -72,3 +78,13 @@ def read_weights(path: str | os.PathLike[str]) -> WeightSource:
         Broken, hostile or without weights of a Keras model.
     """
     return read_weights_file(Path(path))
+
+
+def read_json(document: str) -> ModelFile:
+    """Read the architecture that Keras's ``to_json`` gives; without weights. Raises as ``read_model``."""
+    return read_architecture(document)
+
+
+def read_config(serialized: dict[str, Any]) -> ModelSpec:
+    """Read a serialised model of today's Keras, JSON values in a dict. Raises as ``read_model``."""
+    return read_serialized(serialized)

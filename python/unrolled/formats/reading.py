@@ -39,6 +39,16 @@ def read_model_file(path: Path, weights: Path | None) -> ModelFile:
     return _read_archive(FolderArchive(path) if kind == "folder" else ZipArchive(path))
 
 
+def read_architecture(document: str) -> ModelFile:
+    """See ``unrolled.formats.read_json``."""
+    return _architecture(parse_object(document, "JSON"), "JSON", None)
+
+
+def read_serialized(serialized: dict[str, Any]) -> ModelSpec:
+    """See ``unrolled.formats.read_config``."""
+    return _decode(serialized, KERAS_3_UNKNOWN, "config")[0]
+
+
 def read_weights_file(path: Path) -> WeightSource:
     """See ``unrolled.formats.read_weights``."""
     kind = _kind(path)
@@ -160,6 +170,10 @@ def _read_json(path: Path, weights: Path | None) -> ModelFile:
         raise ModelFileError(
             f"{name}: holds weights only; give the JSON architecture, and this file as weights="
         )
+    return _architecture(document, name, weights)
+
+
+def _architecture(document: dict[str, Any], name: str, weights: Path | None) -> ModelFile:
     version = document.get("keras_version")
     if isinstance(version, str):
         writer = parse_version(version)

@@ -502,7 +502,9 @@ class MultiHeadAttention(Layer):
         scale = ops.constant(np.asarray(1.0 / math.sqrt(self.key_dim), np.float32))
         return_scores = bool(kwargs.get("return_attention_scores"))
         scores = ops.matmul(ops.binary("multiply", q, scale), k, transpose_b=True)
-        through_layer = self.dropout > 0 or return_scores or plan.semantics_of(self).attention_always_by_softmax
+        through_layer = (
+            self.dropout > 0 or return_scores or plan.semantics_of(self).attention_always_by_softmax
+        )
         if allowed is not None:
             zeroed = plan.semantics_of(self).softmax_zeroes_masked_rows or self.softmax_robust_masking
             scores = masked_scores(plan, scores, allowed, lowered=through_layer and not zeroed)

@@ -7,7 +7,7 @@ import inspect
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -40,6 +40,9 @@ from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.lowering import Flow, Lowering, Shape, lowered
 from unrolled.semantics import KERAS_3, Semantics
 from unrolled.variable import Holders, PlanCache, Variable, assign_together
+
+# Key of the rules of older versions in configs; files of Keras have no such key.
+SEMANTICS = "semantics"
 
 # Effects of training=True; see ``Layer.training_effect``.
 DRAWS_RANDOM_NUMBERS = "draws random numbers"
@@ -174,14 +177,30 @@ class Layer(metaclass=LayerType):
     def get_config(self) -> dict[str, Any]:
         """The config, in Keras 3's words; ``type(layer).from_config`` takes it back."""
         config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
-        return config | self._unused_config
+        return config | self._unused_config | self.semantics_config()
+
+    def semantics_config(self) -> dict[str, Any]:
+        """For a config: the rules of older versions of Keras that the layer follows, which no key of Keras's
+        says."""
+        today = asdict(KERAS_3)
+        own = {key: value for key, value in asdict(self.semantics).items() if value != today[key]}
+        return {SEMANTICS: own} if own else {}
+
+    @property
+    def serialized_as(self) -> tuple[str, str | None]:
+        """Module and registered name in Keras's serialised form."""
+        return "keras.layers", None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
         """Make the layer that ``get_config`` describes (nested layers as Keras serialises them)."""
-        from unrolled.layers.registry import deserialize_value
+        from unrolled.layers.registry import deserialize_value, semantics_from, set_semantics
 
-        return cls(**{key: deserialize_value(value) for key, value in config.items()})
+        semantics = semantics_from(config)
+        layer = cls(**{key: deserialize_value(value) for key, value in config.items() if key != SEMANTICS})
+        if semantics != KERAS_3:
+            set_semantics(layer, semantics)
+        return layer
 
     # ----------------------------------------------------------------- weights
 

@@ -37,6 +37,18 @@ Described = tuple[Shape, str]
 MAX_TILES = 2**12
 
 
+# Where Keras 3 has the classes of operations (keras.src.ops.<module>).
+_MODULES = {
+    "nn": {
+        "Relu", "ReLU", "Relu6", "Sigmoid", "Softplus", "Softsign", "Silu", "LogSigmoid", "LeakyRelu",
+        "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Celu", "Glu", "TanhShrink", "HardTanh", "HardShrink",
+        "SoftShrink", "Threshold", "Squareplus", "SparsePlus", "SparseSigmoid", "Sparsemax", "Softmax",
+        "LogSoftmax", "Mish",
+    },
+    "core": {"Cast", "StopGradient"},
+}  # fmt: skip
+
+
 class Operation(Layer):
     """Base of all operations: what they give follows from the shapes and dtypes of what they take.
 
@@ -57,6 +69,11 @@ class Operation(Layer):
     @property
     def class_name(self) -> str:
         return type(self).__name__.removesuffix("Operation")
+
+    @property
+    def serialized_as(self) -> tuple[str, str | None]:
+        module = next((name for name, classes in _MODULES.items() if self.class_name in classes), "numpy")
+        return f"keras.src.ops.{module}", self.class_name
 
     def input_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return None

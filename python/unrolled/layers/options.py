@@ -69,12 +69,10 @@ def change(layer: Layer, name: str, value: Any) -> None:
         object.__setattr__(layer, name, value)
     elif type(layer).__module__.startswith("unrolled.") and not layer.keeps_any_attribute:
         inner = ", ".join(layer.tracked)
-        raise _refusal(
-            layer, name, "does not exist" + (f"; the layers inside are: {inner}" if inner else "")
-        )
+        raise _refusal(layer, name, "does not exist" + (f"; the layers inside are: {inner}" if inner else ""))
     else:
         object.__setattr__(layer, name, value)
-    layer.holders.invalidate()
+    layer.holders.invalidate(options=True)
 
 
 def _refusal(layer: Layer, name: str, reason: str) -> AttributeError:
@@ -95,7 +93,7 @@ def _reconfigure(layer: Layer, key: str, value: Any) -> None:
         raise _refusal(layer, key, "holds layers that weights and shapes depend on; make a new layer")
     fresh = type(layer).from_config(layer.get_config() | {key: value})
     set_semantics(fresh, layer.semantics)
-    before, after = ([_described(one, layer) for one in (layer, fresh)])
+    before, after = [_described(one, layer) for one in (layer, fresh)]
     if before != after:
         raise ConfigError(
             key, value, f"weights and shapes of layer {layer.name!r} depend on it; make a new layer"
@@ -117,8 +115,12 @@ def _described(layer: Layer, built: Layer) -> Any:
 
 def _take_over(layer: Layer, fresh: Layer) -> None:
     for name, value in fresh.__dict__.items():
-        if name not in _OWN and not _holds_layers(value) and not isinstance(layer.__dict__.get(name), Variable):
+        if (
+            name not in _OWN
+            and not _holds_layers(value)
+            and not isinstance(layer.__dict__.get(name), Variable)
+        ):
             layer.__dict__[name] = value
     for inner, fresh_inner in zip(layer.sublayers(), fresh.sublayers(), strict=True):
         _take_over(inner, fresh_inner)
-    layer.holders.invalidate()
+    layer.holders.invalidate(options=True)

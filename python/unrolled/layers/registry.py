@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from unrolled import activations
 from unrolled.errors import ConfigError, Problem, UnsupportedModelError, printable
-from unrolled.layers.base import Layer
+from unrolled.layers.base import SEMANTICS, Layer
 from unrolled.semantics import KERAS_3, Semantics
 from unrolled.spec import LayerSpec, ModelSpec, UnsupportedValue, WeightSource
 
@@ -69,6 +69,8 @@ class BuildContext:
 
 ModelBuilder = Callable[[LayerSpec, ModelSpec, BuildContext], "Layer | None"]
 _model_builder: ModelBuilder | None = None
+ModelReader = Callable[[Mapping[str, Any]], Layer]
+_model_reader: ModelReader | None = None
 
 
 def register(cls: LayerClass) -> LayerClass:
@@ -88,10 +90,11 @@ def operation_classes() -> dict[str, type[Layer]]:
     return dict(_OPERATIONS)
 
 
-def set_model_builder(builder: ModelBuilder) -> None:
-    """Say how nested models are built (``models`` does, which may import ``layers`` but not the reverse)."""
-    global _model_builder
-    _model_builder = builder
+def set_model_builder(builder: ModelBuilder, reader: ModelReader) -> None:
+    """Say how nested models are built from specs, and from configs (``models`` does, which may import
+    ``layers`` but not the reverse)."""
+    global _model_builder, _model_reader
+    _model_builder, _model_reader = builder, reader
 
 
 def layer_classes() -> dict[str, type[Layer]]:
@@ -264,11 +267,12 @@ def changing_serialized(change: Change) -> Iterator[None]:
 
 def serialize_layer(layer: Layer) -> dict[str, Any]:
     """A layer inside a config, as Keras 3 writes it."""
+    module, registered_name = layer.serialized_as
     serialized = {
-        "module": "keras.layers",
+        "module": module,
         "class_name": layer.class_name,
         "config": layer.get_config(),
-        "registered_name": None,
+        "registered_name": registered_name,
     }
     change = _change.get()
     return serialized if change is None else change(layer, serialized)
@@ -284,15 +288,39 @@ def deserialize_value(value: Any) -> Any:
     """
     if isinstance(value, list | tuple):
         return type(value)([deserialize_value(item) for item in value])
+    if _is_model(value) and _model_reader is not None:
+        return _model_reader(value)
     if not _is_layer(value):
         return value
-    context = BuildContext()
-    config = {key: _to_spec(item) for key, item in value["config"].items()}
+    context = BuildContext(semantics_from(value["config"]))
+    config = {key: _to_spec(item) for key, item in value["config"].items() if key != SEMANTICS}
     spec = LayerSpec(value["class_name"], str(config.get("name", value["class_name"])), config)
     layer = build_layer(spec, context)
     if context.problems or layer is None:
         raise UnsupportedModelError(context.problems)
     return layer
+
+
+def semantics_from(config: Mapping[str, Any]) -> Semantics:
+    """The rules that ``get_config`` wrote down; today's where it wrote nothing.
+
+    Raises
+    ------
+    ConfigError
+        They are no rules.
+    """
+    given = config.get(SEMANTICS, {})
+    try:
+        return Semantics(**given)
+    except TypeError:
+        raise ConfigError(SEMANTICS, given, "expected the rules that get_config wrote") from None
+
+
+def _is_model(value: Any) -> bool:
+    """Whether ``value`` is a model as Keras serialises it."""
+    if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
+        return False
+    return value.get("class_name") in ("Sequential", "Functional") and "layers" in value["config"]
 
 
 def _is_layer(value: Any) -> bool:
@@ -305,9 +333,11 @@ def _is_layer(value: Any) -> bool:
 
 
 def _to_spec(value: Any) -> Any:
+    if _is_model(value):
+        return deserialize_value(value)
     if isinstance(value, list | tuple):
         return [_to_spec(item) for item in value]
     if _is_layer(value):
-        config = {key: _to_spec(item) for key, item in value["config"].items()}
+        config = {key: _to_spec(item) for key, item in value["config"].items() if key != SEMANTICS}
         return LayerSpec(value["class_name"], str(config.get("name", value["class_name"])), config)
     return value

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -58,6 +58,33 @@ class Model(Layer):
         if self.source is not None:  # its weights may be an open file, and are in the variables
             state["source"] = replace(self.source, weights=None)
         return state
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Model:
+        """The model that ``get_config`` describes, with fresh weights.
+
+        Parameters
+        ----------
+        config : mapping
+            Of a Sequential or a functional model.
+        custom_objects : mapping, optional
+            As for ``load_model``.
+
+        Raises
+        ------
+        UnsupportedModelError, ModelFileError
+            As ``load_model``.
+
+        Examples
+        --------
+        >>> import unrolled
+        >>> model = unrolled.Sequential([unrolled.layers.SimpleRNN(3, input_shape=(2, 10))])
+        >>> unrolled.Model.from_config(model.get_config()).count_params()
+        42
+        """
+        from unrolled.models.loading import model_from_config
+
+        return model_from_config(config, custom_objects)
 
     # --------------------------------------------------------------- structure
 

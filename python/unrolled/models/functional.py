@@ -79,6 +79,10 @@ class Functional(Model):
         return "Functional"
 
     @property
+    def serialized_as(self) -> tuple[str, str | None]:
+        return "keras.src.models.functional", "Functional"
+
+    @property
     def layers(self) -> list[Layer]:
         return [layer for layer in self._operations if not isinstance(layer, Operation)]
 
@@ -172,13 +176,15 @@ class Functional(Model):
                     ],
                 }
             )
-        return {
+        config = {
             "name": self.name,
             "trainable": self.trainable,
             "layers": layers,
             "input_layers": tree.map_leaves(reference, self._input_tree),
             "output_layers": tree.map_leaves(reference, self._output_tensors),
         }
+        _number_nested(self, config)
+        return config | self.semantics_config()
 
     # ------------------------------------------------------------------ copies
 
@@ -324,3 +330,18 @@ def _by_depth(nodes: Sequence[Node], inputs: Sequence[KerasTensor]) -> list[Laye
     for node in nodes:
         first_seen.setdefault(id(node.layer), node.layer)
     return sorted(first_seen.values(), key=lambda layer: -layer_depth[id(layer)])
+
+
+def _number_nested(model: Functional, config: dict[str, Any]) -> None:
+    """Outputs of nested Functional models count the call that built them (keras 3.15 models/functional.py)."""
+    nested = {layer.name for layer in model.layers if isinstance(layer, Functional)}
+
+    def count(reference: Any) -> Any:
+        if isinstance(reference, list) and len(reference) == 3 and isinstance(reference[0], str):
+            return [reference[0], reference[1] + (reference[0] in nested), reference[2]]
+        if isinstance(reference, dict):
+            return {key: count(value) for key, value in reference.items()}
+        return [count(value) for value in reference]
+
+    for key in ("input_layers", "output_layers"):
+        config[key] = count(config[key])

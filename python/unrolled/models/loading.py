@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Literal
 
 from unrolled import tree
+from unrolled.activations import Activation
 from unrolled.errors import ModelFileError, Problem, UnsupportedModelError, printable
 from unrolled.layers import registry
-from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
+from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, SEMANTICS, Layer
 from unrolled.layers.core import InputLayer
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.models.base import Model
 from unrolled.models.functional import Functional
+from unrolled.models.saving import plain
 from unrolled.models.sequential import Sequential
 from unrolled.spec import LayerSpec, ModelFile, ModelSpec, TensorReference
 
@@ -61,7 +64,8 @@ def load_model(
     UnsupportedModelError
         The model needs something unsupported; ``problems`` lists everything.
     ModelFileError
-        The file is broken; the message says which part.
+        The file is broken, and the message says which part; or it holds an architecture, and ``weights`` is
+        not given.
     FileNotFoundError
         There is no such file.
     """
@@ -69,7 +73,113 @@ def load_model(
 
     if dropout not in ("refuse", "off"):
         raise ValueError(f"dropout: expected 'refuse' or 'off', got {dropout!r}")
-    return build_from_file(read_model(path, weights), custom_objects, dropout_off=dropout == "off")
+    file = read_model(path, weights)
+    model = build_from_file(file, custom_objects, dropout_off=dropout == "off")
+    if file.weights is None and model.count_params() > 0:
+        raise ModelFileError(
+            f"{printable(os.path.basename(path))}: holds an architecture without weights, and its predictions "
+            "would be random: name the file that has them, load_model(path, weights=...), or ask for fresh "
+            "weights, unrolled.models.model_from_json(text)"
+        )
+    return model
+
+
+def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Model:
+    """The model that Keras's ``to_json`` describes, with fresh weights.
+
+    Parameters
+    ----------
+    json_string : str
+        The architecture, of any Keras version.
+    custom_objects : mapping, optional
+        As for ``load_model``.
+
+    Returns
+    -------
+    Model
+        Its weights are initial ones, as in Keras: give it others by ``load_weights`` or ``set_weights``.
+
+    Raises
+    ------
+    UnsupportedModelError, ModelFileError
+        As ``load_model``.
+
+    Examples
+    --------
+    >>> import json, unrolled
+    >>> model = unrolled.Sequential([unrolled.layers.SimpleRNN(3, input_shape=(2, 10))])
+    >>> text = json.dumps({"module": "keras", "class_name": "Sequential", "config": model.get_config()})
+    >>> unrolled.models.model_from_json(text).count_params()
+    42
+    """
+    from unrolled.formats import read_json
+
+    return build_from_file(read_json(json_string), custom_objects)
+
+
+def clone_model(model: Model) -> Model:
+    """A model of new layers of the same names and options, with fresh weights.
+
+    Parameters
+    ----------
+    model : Model
+        Stays as it is.
+
+    Returns
+    -------
+    Model
+        ``copy.deepcopy`` gives one with the same weights and states.
+
+    Raises
+    ------
+    ValueError
+        A layer is a Python function, which no config describes.
+    """
+    return model_from_config(model.get_config())
+
+
+def model_from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Model:
+    """The model that ``Model.get_config`` describes, with fresh weights.
+
+    Parameters
+    ----------
+    config : mapping
+        Of a Sequential or a functional model.
+    custom_objects : mapping, optional
+        As for ``load_model``.
+
+    Raises
+    ------
+    UnsupportedModelError, ModelFileError
+        As ``load_model``.
+    """
+    from unrolled.formats import read_config
+
+    if not isinstance(config, Mapping):
+        raise ModelFileError(f"config: expected a dict, got {type(config).__name__}")
+    functions: dict[str, Any] = {}
+    kind = "Functional" if "input_layers" in config else "Sequential"
+    serialized = {"module": "keras", "class_name": kind, "config": plain(_without_objects(config, functions))}
+    context = registry.BuildContext(
+        registry.semantics_from(config), custom_objects=functions | dict(custom_objects or {})
+    )
+    model = build_model(read_config(serialized), context)
+    if context.problems or model is None:
+        raise UnsupportedModelError(context.problems)
+    model.trainable = bool(config.get("trainable", True))
+    return model
+
+
+def _without_objects(value: Any, functions: dict[str, Any]) -> Any:
+    """A config as a file has it: names for functions, which are collected, and no rules of old versions."""
+    if isinstance(value, Mapping):
+        return {key: _without_objects(item, functions) for key, item in value.items() if key != SEMANTICS}
+    if isinstance(value, list | tuple):
+        return [_without_objects(item, functions) for item in value]
+    if isinstance(value, Activation):
+        functions[value.name] = value
+        return value.name
+    return value
 
 
 def build_from_file(
@@ -191,4 +301,8 @@ def _nested_model(spec: LayerSpec, model: ModelSpec, context: registry.BuildCont
     return build_model(model, context)
 
 
-registry.set_model_builder(_nested_model)
+def _nested_config(serialized: Mapping[str, Any]) -> Layer:
+    return model_from_config(serialized["config"])
+
+
+registry.set_model_builder(_nested_model, _nested_config)

@@ -25,8 +25,6 @@ from unrolled.layers.registry import changing_serialized, serialize_layer
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.lowering import Flow, Lowering
 from unrolled.models.base import Model
-from unrolled.models.functional import Functional
-from unrolled.models.sequential import Sequential
 from unrolled.segments import Recorder
 from unrolled.semantics import KERAS_3
 from unrolled.variable import Variable
@@ -47,18 +45,6 @@ _SPATIAL_DROPOUT = frozenset({"rate", "seed", "name", "dtype", "data_format"})
 _TRAINING_SUFFIXES = ("_regularizer", "_constraint")
 _REGULARIZERS = {"L1", "L2", "L1L2", "OrthogonalRegularizer"}
 _CONSTRAINTS = {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"}
-# Where Keras 3 has the classes of operations (keras.src.ops.<module>).
-_OPERATION_MODULES = {
-    "nn": {
-        "Relu", "ReLU", "Relu6", "Sigmoid", "Softplus", "Softsign", "Silu", "LogSigmoid", "LeakyRelu",
-        "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Celu", "Glu", "TanhShrink", "HardTanh", "HardShrink",
-        "SoftShrink", "Threshold", "Squareplus", "SparsePlus", "SparseSigmoid", "Sparsemax", "Softmax",
-        "LogSoftmax", "Mish",
-    },
-    "core": {"Cast", "StopGradient"},
-}  # fmt: skip
-
-
 # By class, what is done with masks otherwise than today.
 _MASK_RULES = {
     **dict.fromkeys(
@@ -207,7 +193,7 @@ class _Writer:
         if self.problems:
             return {}
         with changing_serialized(self._change):
-            config: dict[str, Any] = _plain(serialize_layer(self._model))
+            config: dict[str, Any] = plain(serialize_layer(self._model))
             return config
 
     # ------------------------------------------------------------------ checks
@@ -275,17 +261,9 @@ class _Writer:
         """A serialised layer in today's words."""
         config = serialized["config"]
         if layer.is_operation:
-            module = next(
-                (name for name, classes in _OPERATION_MODULES.items() if layer.class_name in classes), "numpy"
-            )
-            serialized |= {"module": f"keras.src.ops.{module}", "registered_name": layer.class_name}
             return serialized
-        if isinstance(layer, Sequential):
-            serialized["module"] = "keras"
-        elif isinstance(layer, Functional):
-            serialized |= {"module": "keras.src.models.functional", "registered_name": "Functional"}
-            _number_nested(layer, config)
-        else:
+        config.pop("semantics", None)
+        if not isinstance(layer, Model):
             serialized["config"] = config = self._clean(layer.class_name, config)
         for changed in (layer, getattr(layer, "cell", None)):
             config |= self._changed.get(id(changed), {})
@@ -386,21 +364,6 @@ def _rescaled_hard_sigmoid(serialized: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _number_nested(model: Functional, config: dict[str, Any]) -> None:
-    """Outputs of nested Functional models count the call that built them (keras 3.15 models/functional.py)."""
-    nested = {layer.name for layer in model.layers if isinstance(layer, Functional)}
-
-    def count(reference: Any) -> Any:
-        if isinstance(reference, list) and len(reference) == 3 and isinstance(reference[0], str):
-            return [reference[0], reference[1] + (reference[0] in nested), reference[2]]
-        if isinstance(reference, dict):
-            return {key: count(value) for key, value in reference.items()}
-        return [count(value) for value in reference]
-
-    for key in ("input_layers", "output_layers"):
-        config[key] = count(config[key])
-
-
 def _training_object(value: Any) -> dict[str, Any] | None:
     """A regulariser or constraint of Keras's own in Keras 3's form; None for others, which only training
     needs."""
@@ -418,17 +381,17 @@ def _training_object(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """``value`` as JSON: lists for tuples, numbers for NumPy's."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, slice):
         bounds = {"start": value.start, "stop": value.stop, "step": value.step}
-        return {"class_name": "__slice__", "config": _plain(bounds)}
+        return {"class_name": "__slice__", "config": plain(bounds)}
     if value is ...:
         return {"class_name": "__ellipsis__", "config": {}}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
         return {"class_name": "__numpy__", "config": {"value": value.tolist(), "dtype": str(value.dtype)}}
     if isinstance(value, np.generic):

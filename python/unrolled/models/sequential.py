@@ -62,6 +62,10 @@ class Sequential(Model):
             self.add(layer)
 
     @property
+    def serialized_as(self) -> tuple[str, str | None]:
+        return "keras", None
+
+    @property
     def layers(self) -> list[Layer]:
         return list(self._layers)
 
@@ -85,7 +89,7 @@ class Sequential(Model):
         if self._input is not None:
             self._extend(layer)
             self.built = True
-        self.holders.invalidate()
+        self.holders.invalidate(options=True)
 
     def pop(self) -> Layer:
         """Remove the last layer and return it."""
@@ -114,7 +118,7 @@ class Sequential(Model):
         self._output = (self._input.shape, self._input.dtype)
 
     def _rebuild(self) -> None:
-        self.holders.invalidate()
+        self.holders.invalidate(options=True)
         if self._input is None:
             return
         self._output = (self._input.shape, self._input.dtype)
@@ -181,4 +185,4 @@ class Sequential(Model):
         config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype, "layers": layers}
         if self._input is not None:
             config["build_input_shape"] = self._input.shape
-        return config
+        return config | self.semantics_config()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -14,6 +15,7 @@ from unrolled.errors import StreamError
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.lowering import CarriedState, Flow, Lowering
 from unrolled.models.base import Model, convert_input
+from unrolled.variable import assign_together
 
 State = dict[str, list[NDArray[Any]]]
 
@@ -46,9 +48,12 @@ class CompiledStream:
 
     def __init__(self, model: Model) -> None:
         self.model_name = model.name
+        self._option_changes = model._plans.option_changes
         self.inputs = model.inputs
         lowering = Lowering(model, is_streaming=True)
         self.dtypes = [stream_dtype(model, tensor) for tensor in self.inputs]
+        # As they are in the plan; arrays of weights are never written to, so that this copies nothing.
+        self._weights = [lowering.packed(variable) for variable in model.weights]
         flows = []
         for tensor, dtype in zip(self.inputs, self.dtypes, strict=True):
             if tensor.ndim < 2 or None in tensor.shape[2:]:
@@ -76,6 +81,26 @@ class CompiledStream:
         """The model compiled, from its cache where its weights are still the same."""
         model.check_built()
         return model._plans.get_or_compile("stream", lambda: cls(model))
+
+    def model_as_compiled(self, model: Model) -> Model:
+        """``model``, or a copy of it with the weights that it had when it was compiled.
+
+        Raises
+        ------
+        ValueError
+            Options of its layers have been changed since: nothing could go on from a state alone.
+        """
+        if model._plans.option_changes != self._option_changes:
+            raise ValueError(
+                f"model {self.model_name!r} has been changed since the stream was made, which cannot be copied "
+                "or pickled any more; make a stream of the changed model"
+            )
+        weights = model.weights
+        if all(variable.numpy() is value for variable, value in zip(weights, self._weights, strict=True)):
+            return model
+        other = copy.deepcopy(model)
+        assign_together(list(zip(other.weights, self._weights, strict=True)))
+        return other
 
     # ---------------------------------------------------------- inputs, outputs
 

@@ -22,7 +22,7 @@ MAX_BLOCK_BYTES = 64 << 20
 class Stream:
     """A model stepped through time: timesteps in, outputs out, the states kept in between.
 
-    Made by ``Model.stream``. Outputs have the same bits as those of ``predict`` on all timesteps so far. One
+    Made by ``Model.stream``. It can be pickled and copied, and goes on from there. Outputs have the same bits as those of ``predict`` on all timesteps so far. One
     thread at a time may use it; ``StreamPool`` takes many threads and clients.
 
     Parameters
@@ -246,8 +246,22 @@ class Stream:
         other._core.set_states(self._core.states(), self._core.timesteps_seen())
         return other
 
+    __copy__ = copy
+
+    def __reduce__(self) -> Any:
+        """The model, with the weights that the stream keeps, and the state."""
+        model = self._compiled.model_as_compiled(self._model)
+        return _go_on, (model, self._batch_size, self.get_state())
+
     def __repr__(self) -> str:
         return (
             f"<Stream of {self._compiled.model_name!r}, batch_size={self._batch_size}, "
             f"timesteps_seen={self.timesteps_seen}>"
         )
+
+
+def _go_on(model: Model, batch_size: int, state: State) -> Stream:
+    """A stream in a state, as ``Stream.__reduce__`` describes it."""
+    stream = Stream(model, batch_size)
+    stream.set_state(state)
+    return stream
