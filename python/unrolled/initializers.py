@@ -27,6 +27,9 @@ FloatArray = NDArray[np.float32]
 TRUNCATED_NORMAL_DEVIATION = 0.87962566103423978
 
 
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+
+
 class Initializer:
     """Base class: called with a shape, gives an array of float32 of that shape."""
 
@@ -46,6 +49,9 @@ class Initializer:
         """The values in any precision."""
         raise NotImplementedError
 
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Raise ``ValueError`` unless there are values of this shape."""
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this initializer again."""
         return {}
@@ -57,6 +63,21 @@ class Initializer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_config().items())})"
+
+
+def _number(key: str, value: Any) -> Any:
+    """``value`` where it is a number that float32 has.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ValueError(f"{key}: expected a number, got {value!r}")
+    if not abs(float(value)) <= LARGEST_FLOAT:
+        raise ValueError(f"{key}: expected a finite number of float32, got {value!r}")
+    return value
 
 
 class Zeros(Initializer):
@@ -89,9 +110,19 @@ class Constant(Initializer):
 
     def __init__(self, value: Any = 0.0) -> None:
         self.value = value
+        array = np.asarray(value, np.float64)
+        if (np.abs(array[np.isfinite(array)]) > LARGEST_FLOAT).any():
+            raise ValueError("Constant: expected numbers of float32")
+        self._array = array.astype(np.float32)
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        own = self._array.shape
+        fits = zip(own[::-1], tuple(shape)[::-1], strict=False)
+        if len(own) > len(shape) or any(size not in (1, wanted) for size, wanted in fits):
+            raise ValueError(f"Constant: a value of shape {own} does not fit {tuple(shape)}")
 
     def values(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        return np.broadcast_to(np.asarray(self.value, np.float32), shape)
+        return np.broadcast_to(self._array, shape)
 
     def get_config(self) -> dict[str, Any]:
         return {"value": self.value}
@@ -107,12 +138,15 @@ class Identity(Initializer):
     """
 
     def __init__(self, gain: float = 1.0) -> None:
-        self.gain = gain
+        self.gain = _number("gain", gain)
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        if len(shape) != 2:
+            raise ValueError(f"Identity initializes matrices only, got shape {tuple(shape)}")
 
     def values(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        if len(shape) != 2:
-            raise ValueError(f"Identity initializes matrices only, got shape {shape}")
-        return self.gain * np.eye(*shape, dtype=np.float32)
+        self.check_shape(shape)
+        return np.asarray(self.gain * np.eye(*shape, dtype=np.float32))
 
     def get_config(self) -> dict[str, Any]:
         return {"gain": self.gain}
@@ -153,8 +187,10 @@ class RandomNormal(RandomInitializer):
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Any = None) -> None:
         super().__init__(seed)
-        self.mean = mean
-        self.stddev = stddev
+        self.mean = _number("mean", mean)
+        self.stddev = _number("stddev", stddev)
+        if self.stddev < 0:
+            raise ValueError(f"stddev: expected a number from 0 on, got {stddev!r}")
 
     def values(self, shape: tuple[int, ...]) -> NDArray[Any]:
         return self.generator().normal(self.mean, self.stddev, shape)
@@ -167,7 +203,7 @@ class TruncatedNormal(RandomNormal):
     """Normal distribution; values beyond two standard deviations are drawn again."""
 
     def values(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        return self.mean + self.stddev * _truncated_normal(self.generator(), shape)
+        return np.asarray(self.mean + self.stddev * _truncated_normal(self.generator(), shape))
 
 
 class RandomUniform(RandomInitializer):
@@ -183,8 +219,10 @@ class RandomUniform(RandomInitializer):
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: Any = None) -> None:
         super().__init__(seed)
-        self.minval = minval
-        self.maxval = maxval
+        self.minval = _number("minval", minval)
+        self.maxval = _number("maxval", maxval)
+        if self.minval > self.maxval:
+            raise ValueError(f"minval: expected at most maxval, {maxval!r}, got {minval!r}")
 
     def values(self, shape: tuple[int, ...]) -> NDArray[Any]:
         return self.generator().uniform(self.minval, self.maxval, shape)
@@ -221,18 +259,27 @@ class VarianceScaling(RandomInitializer):
         output_axes: Any = None,
     ) -> None:
         super().__init__(seed)
-        if scale <= 0:
+        if _number("scale", scale) <= 0:
             raise ValueError(f"VarianceScaling: scale must be positive, got {scale!r}")
         distribution = {"normal": "truncated_normal"}.get(distribution.lower(), distribution.lower())
         if mode not in ("fan_in", "fan_out", "fan_avg"):
             raise ValueError(f"VarianceScaling: unknown mode {mode!r}")
         if distribution not in ("truncated_normal", "untruncated_normal", "uniform"):
             raise ValueError(f"VarianceScaling: unknown distribution {distribution!r}")
+        for key, axes in (("input_axes", input_axes), ("output_axes", output_axes)):
+            items = [] if axes is None else axes if isinstance(axes, list | tuple) else [None]
+            if any(isinstance(axis, bool) or not isinstance(axis, int | np.integer) for axis in items):
+                raise ValueError(f"VarianceScaling: {key} must be a list of axes, got {axes!r}")
         self.scale = scale
         self.mode = mode
         self.distribution = distribution
         self.input_axes = input_axes
         self.output_axes = output_axes
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        for axis in (*(self.input_axes or ()), *(self.output_axes or ())):
+            if not -len(shape) <= axis < len(shape):
+                raise ValueError(f"VarianceScaling: a weight of shape {tuple(shape)} has no axis {axis}")
 
     def values(self, shape: tuple[int, ...]) -> NDArray[Any]:
         fan_in, fan_out = compute_fans(shape, self.input_axes, self.output_axes)
@@ -325,11 +372,14 @@ class Orthogonal(RandomInitializer):
 
     def __init__(self, gain: float = 1.0, seed: Any = None) -> None:
         super().__init__(seed)
-        self.gain = gain
+        self.gain = _number("gain", gain)
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        if len(shape) < 2:
+            raise ValueError(f"Orthogonal initializes at least two axes, got shape {tuple(shape)}")
 
     def values(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        if len(shape) < 2:
-            raise ValueError(f"Orthogonal initializes at least two axes, got shape {shape}")
+        self.check_shape(shape)
         rows, columns = math.prod(shape[:-1]), shape[-1]
         # Recurrent kernels are wide: QR of the tall transpose, in float32 as Keras does.
         tall = self.generator().standard_normal((max(rows, columns), min(rows, columns)), np.float32)
@@ -451,11 +501,11 @@ def _from_mapping(identifier: Mapping[str, Any], key: str) -> Initializer:
     cls = _BY_NAME.get(name) if isinstance(name, str) else None
     if cls is None or not isinstance(config, Mapping):
         return Unknown(str(name))
-    # Keras 1 and 2 wrote "dtype" too; the values of a seed or a gain that Keras refuses never matter.
+    # Keras 1 and 2 wrote "dtype" too.
     known = inspect.signature(cls).parameters
     try:
         return cls(**{name: value for name, value in config.items() if name in known})
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigError(key, dict(identifier), f"not a valid initializer: {error}") from None
 
 

@@ -139,6 +139,9 @@ class Variable:
         trainable : bool
             Whether Keras counts it as trainable.
         """
+        check_shape = getattr(initializer, "check_shape", None)
+        if check_shape is not None:
+            check_shape(shape)
         variable = cls(0.0, name, trainable=trainable)
         variable.shape = tuple(int(size) for size in shape)
         variable._value = None

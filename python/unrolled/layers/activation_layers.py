@@ -292,6 +292,15 @@ class Softmax(Layer):
             raise ConfigError("axis", axis, "softmax over one axis is supported")
         self.axis = int_list("axis", axes, -8, 7)[0]
 
+    def check_input_shape(self, input_shape: Any) -> None:
+        super().check_input_shape(input_shape)
+        rank = len(input_shape)
+        if not 0 < (self.axis + rank if self.axis < 0 else self.axis) < rank:
+            raise ValueError(
+                f"layer {self.name!r} (Softmax): axis {self.axis} is the batch axis or none of an input of "
+                f"shape {tuple(input_shape)}"
+            )
+
     def as_activation(self) -> activations.Activation:
         config = None if self.axis == -1 else serialize_layer(self)
         return activations.Activation("softmax", axis=self.axis, config=config)

@@ -465,6 +465,11 @@ class MultiHeadAttention(Layer):
 
     # ---------------------------------------------------------------- lowering
 
+    call_arguments: ClassVar = frozenset({
+        "query", "value", "key", "query_mask", "value_mask", "key_mask", "attention_mask",
+        "return_attention_scores", "use_causal_mask",
+    })  # fmt: skip
+
     def lower(self, plan: Lowering, x: Any, *rest: Any, **kwargs: Any) -> Any:
         """See ``Layer.lower``.
 
@@ -481,19 +486,13 @@ class MultiHeadAttention(Layer):
             ``return_attention_scores`` and ``use_causal_mask`` (bool).
         """
         query, value, key = _query_value_key(self, (x, *rest), kwargs)
-        known = {"query", "value", "key", "attention_mask", "return_attention_scores", "use_causal_mask"}
         masks = {"query": query.mask, "value": value.mask, "key": None if key is None else key.mask}
         if key is value or (key is not None and key.value == value.value):
             masks["key"] = None
         for name in masks:
             given = kwargs.get(f"{name}_mask")
-            known.add(f"{name}_mask")
             if given is not None:
                 masks[name] = given.value
-        if set(kwargs) - known:
-            raise TypeError(
-                f"layer {self.name!r} ({self.class_name}): unknown arguments {sorted(set(kwargs) - known)}"
-            )
         ops = plan.ops
         allowed = self._allowed(plan, query, value, masks, kwargs)
         q = self._project(plan, "query_dense", query)

@@ -21,6 +21,7 @@ from unrolled.layers.calls import (
     as_input,
     as_mask,
     attach_masks,
+    check_call,
     describe_leaf,
     is_array,
     nested_numbers_to_array,
@@ -57,6 +58,12 @@ class LayerType(type):
         layer.__dict__["_is_made"] = True
         return layer
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's: ``inspect`` would take that of ``__call__``."""
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
 
 class Layer(metaclass=LayerType):
     """Base class: one Keras layer, for inference.
@@ -90,6 +97,8 @@ class Layer(metaclass=LayerType):
     is_operation: ClassVar[bool] = False
     # Whether the lowering needs the size of axis 1; else one plan serves any number of timesteps.
     needs_timesteps: ClassVar[bool] = False
+    # What a call may have beside its inputs, ``mask`` and ``training``.
+    call_arguments: ClassVar[frozenset[str]] = frozenset()
     # Whether attributes that nothing reads may be set, as on models.
     keeps_any_attribute: ClassVar[bool] = False
 
@@ -526,6 +535,8 @@ class Layer(metaclass=LayerType):
         return self._call_on_arrays(args, kwargs)
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.check_call(args, kwargs)
+        self.check_call(args, kwargs)
         self.ensure_built(self.input_shapes(args, kwargs))
         node = Node(self, args, kwargs)
         number = itertools.count()
@@ -541,6 +552,10 @@ class Layer(metaclass=LayerType):
         node.outputs = tensor(self.describe_output(args, kwargs))
         self.nodes.append(node)
         return node.outputs
+
+    def check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise ``TypeError`` unless the layer knows all arguments of a call, and tensors are where they must."""
+        check_call(self, args, kwargs)
 
     def input_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``build`` is given for a call: the shape(s) of its first argument."""
@@ -575,6 +590,8 @@ class Layer(metaclass=LayerType):
         call = tree.map_leaves(lambda leaf: next(flat) if is_array(leaf) else leaf, sorted_dicts(call))
         if not arrays:
             raise ValueError(f"layer {self.name!r} ({self.class_name}): called without an array")
+        self.check_call(args, kwargs)
+        self.check_call(args, kwargs)
         args, kwargs = call
         self.ensure_built(self.input_shapes(args, kwargs))
         timesteps = [leaf.shape[1:2] for leaf in arrays] if self.needs_timesteps else None

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import tree
+from unrolled.layers.symbolic import KerasTensor
 from unrolled.lowering import Flow, Lowering
 from unrolled.variable import Variable
+
+if TYPE_CHECKING:
+    from unrolled.layers.base import Layer
 
 
 def as_input(value: Any) -> NDArray[Any]:
@@ -23,6 +30,42 @@ def as_input(value: Any) -> NDArray[Any]:
     if array.dtype.kind != "f":
         raise TypeError(f"expected an array of numbers, got dtype {array.dtype}")
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def check_call(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """See ``Layer.check_call``."""
+    where = f"layer {layer.name!r} ({layer.class_name})"
+    most, names = _parameters(type(layer).lower)
+    given = {key: value for key, value in kwargs.items() if value is not None}
+    if unknown := sorted(set(given) - {"mask", "training", *names, *layer.call_arguments}):
+        raise TypeError(f"{where}: unknown arguments {unknown}")
+    if most is not None and len(args) > most:
+        raise TypeError(f"{where}: takes at most {most} inputs, got {len(args)}")
+    tensors = {f"input {number}": value for number, value in enumerate(args)}
+    tensors |= {
+        key: value for key, value in given.items() if key.endswith(("mask", "state")) and "causal" not in key
+    }
+    for what, value in tensors.items():
+        for leaf in _flat(value):
+            if not (leaf is None or isinstance(leaf, KerasTensor | Flow) or is_array(leaf)):
+                raise TypeError(f"{where}, {what}: expected a tensor, got {type(leaf).__name__}")
+
+
+@functools.cache
+def _parameters(lower: Callable[..., Any]) -> tuple[int | None, frozenset[str]]:
+    """How many inputs a lowering takes, None for any number, and the names of its parameters."""
+    _, _, *parameters = inspect.signature(lower).parameters.values()
+    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    several = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    names = {p.name for p in parameters[1:] if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    return None if several else len(positional), frozenset(names)
+
+
+def _flat(value: Any) -> list[Any]:
+    """The leaves of lists; a dict is one, which no layer takes."""
+    if isinstance(value, list | tuple):
+        return [leaf for item in value for leaf in _flat(item)]
+    return [value]
 
 
 def nested_numbers_to_array(value: Any) -> Any:

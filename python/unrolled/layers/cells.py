@@ -107,6 +107,7 @@ class Cell(Layer):
             self.recurrent_initializer, (self.units, columns), "recurrent_kernel"
         )
         if self.use_bias:
+            self.bias_initializer.check_shape(self.bias_shape())
             self.bias = Variable.initialized(self.initial_bias, self.bias_shape(), "bias")
 
     @property

@@ -58,9 +58,9 @@ def checked_shape(key: str, shape: Any) -> Shape:
         raise ConfigError(key, shape, "expected a list of at most 8 sizes")
     for size in shape:
         if size is not None and (
-            isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0
+            isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 <= size < 2**31
         ):
-            raise ConfigError(key, shape, "every size must be a non-negative integer or None")
+            raise ConfigError(key, shape, "every size must be an integer from 0 to 2147483647, or None")
     return tuple(None if size is None else int(size) for size in shape)
 
 

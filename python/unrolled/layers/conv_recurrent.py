@@ -109,6 +109,7 @@ class ConvLSTMCell(Layer):
             "recurrent_kernel", (*self.kernel_size, self.filters, columns), self.recurrent_initializer
         )
         if self.use_bias:
+            self.bias_initializer.check_shape((columns,))
             self.bias = self.add_weight("bias", (columns,), self._initial_bias)
 
     def output_sizes(self, input_shape: Any) -> tuple[int, ...]:

@@ -141,13 +141,16 @@ class WindowedKernel(Layer):
             value = plan.ops.concatenate([window.value, x.value], axis=1)
             window.next = plan.ops.slice(value, axis=1, start=-reach, stop=None)
             x = replace(x, value=value)
-        return replace(self.lower(plan, x, padding="valid"), is_sequence=True)
+        return replace(self._lower_padded(plan, x, "valid"), is_sequence=True)
 
-    def lower(self, plan: Lowering, x: Flow, padding: str | None = None, **kwargs: Any) -> Flow:
+    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
+        return self._lower_padded(plan, x, self.padding)
+
+    def _lower_padded(self, plan: Lowering, x: Flow, padding: str) -> Flow:
         last = channels_last(plan, plan.as_float(x), self.data_format)
         fused = self.activation if self.activation.is_elementwise else activations.linear
         shape = (last.shape[0], *self.output_sizes(last.shape[1:-1]), self.output_channels)
-        result = Flow(self.lower_window(plan, last, fused, padding or self.padding), shape)
+        result = Flow(self.lower_window(plan, last, fused, padding), shape)
         if fused is not self.activation:
             # Keras applies it to its own layout: softmax in channels_first runs along the last spatial axis.
             result = restore_format(plan, result, self.data_format)

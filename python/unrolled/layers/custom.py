@@ -69,6 +69,9 @@ class PythonLayer(Layer):
     def ensure_built(self, input_shape: Any) -> None:
         """Nothing to do: the weights came with the file."""
 
+    def check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Nothing to do: the function says what it takes."""
+
     def check_input_shape(self, input_shape: Any) -> None:
         """Nothing to do: the function says what it takes."""
 

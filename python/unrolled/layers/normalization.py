@@ -329,7 +329,20 @@ class RMSNormalization(Layer):
     def build_weights(self, input_shape: Any) -> None:
         resolved_axes(self, self.axis, input_shape)
         shape = [self.expect_size(input_shape, axis) for axis in self.axis]
+        self._check_scale(shape, input_shape)
         self.scale = self.add_weight("scale", shape, initializers.Ones())
+
+    def _check_scale(self, scale: Sequence[int], shape: Sequence[int | None]) -> None:
+        """Raise ``ValueError`` where Keras's product with the scale as it is does not broadcast."""
+        axes = resolved_axes(self, self.axis, shape)
+        are_last = axes[0] == len(shape) - len(axes)
+        if not are_last and any(
+            have not in (1, want) for have, want in zip(scale[::-1], shape[::-1], strict=False)
+        ):
+            raise ValueError(
+                f"layer {self.name!r} ({self.class_name}): a scale of shape {tuple(scale)} does not broadcast "
+                f"to the last axes of {tuple(shape)}; Keras fails here too"
+            )
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)
@@ -347,13 +360,7 @@ class RMSNormalization(Layer):
         )
         if not are_last:
             # Keras multiplies by the scale as it is, which broadcasts along the last axes instead of its own.
-            if any(
-                have not in (1, want) for have, want in zip(scale.shape[::-1], x.shape[::-1], strict=False)
-            ):
-                raise ValueError(
-                    f"layer {self.name!r} ({self.class_name}): a scale of shape {scale.shape} does not broadcast "
-                    f"to the last axes of {x.shape}; Keras fails here too"
-                )
+            self._check_scale(scale.shape, x.shape)
             value = plan.ops.binary("multiply", value, plan.ops.constant(scale))
         return Flow(value, x.shape)
 
@@ -389,6 +396,10 @@ class UnitNormalization(Layer):
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = feature_axes("axis", axis)
+
+    def check_input_shape(self, input_shape: Any) -> None:
+        super().check_input_shape(input_shape)
+        resolved_axes(self, self.axis, input_shape)
 
     def find_stream_obstacle(self, x: Any) -> str | None:
         return time_obstacle(self.axis, x)

@@ -70,6 +70,9 @@ class Operation(Layer):
     def class_name(self) -> str:
         return type(self).__name__.removesuffix("Operation")
 
+    def check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Nothing to do: ``describe`` names the arguments."""
+
     @property
     def serialized_as(self) -> tuple[str, str | None]:
         module = next((name for name, classes in _MODULES.items() if self.class_name in classes), "numpy")

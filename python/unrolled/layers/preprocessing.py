@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unrolled import initializers
 from unrolled.errors import ConfigError
+from unrolled.initializers import LARGEST_FLOAT
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import choice, flag, int_list, positive_int
 from unrolled.layers.normalization import axis_config
@@ -27,8 +28,8 @@ def numbers(key: str, value: Any) -> NDArray[np.float32]:
         raise ConfigError(key, value, "expected a number or a list of numbers") from None
     if array.dtype.kind != "f" or array.size > MAX_CONFIG_NUMBERS or array.ndim > 7:
         raise ConfigError(key, value, "expected a number or a list of numbers")
-    if not np.isfinite(array).all():
-        raise ConfigError(key, value, "expected finite numbers")
+    if not (np.abs(array) <= LARGEST_FLOAT).all():
+        raise ConfigError(key, value, "expected finite numbers of float32")
     return array.astype(np.float32)
 
 

@@ -50,6 +50,8 @@ class Recurrent(Layer):
     """
 
     input_ranks: ClassVar = (3,)
+    # tf.keras writes out that there are none.
+    call_arguments: ClassVar = frozenset({"constants"})
 
     def __init__(
         self,

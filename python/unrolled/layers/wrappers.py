@@ -46,6 +46,7 @@ class Bidirectional(Layer):
     # The layers inside check theirs.
     min_rank: ClassVar = 3
     stream_obstacle: ClassVar = "reads the sequence from its end too"
+    call_arguments: ClassVar = frozenset({"constants"})
 
     def __init__(
         self, layer: Any, merge_mode: str | None = "concat", backward_layer: Any = None, **kwargs: Any

@@ -260,8 +260,10 @@ class Model(Layer):
             with self._plans.compiling:
                 self.ensure_built(np.shape(x))
         arrays = self._check_inputs(x)
-        if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
-            raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}")
+        if batch_size is not None and (
+            not isinstance(batch_size, int | np.integer) or not 1 <= batch_size < 2**63
+        ):
+            raise ValueError(f"batch_size: expected a positive integer below 2**63, got {batch_size!r}")
         compiled, structure = self._compiled(arrays)
         rows = arrays[0].shape[0]
         if compiled.is_stateful:
@@ -467,6 +469,10 @@ class Model(Layer):
         from unrolled.streaming import StreamPool
 
         return StreamPool(self, capacity)
+
+    def check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """As ``Layer.check_call``; inputs in any structure are the model's own matter."""
+        super().check_call((), kwargs)
 
     def _call_on_arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kwargs = {key: value for key, value in kwargs.items() if value is not None}

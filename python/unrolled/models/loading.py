@@ -223,7 +223,7 @@ def build_model(spec: ModelSpec, context: registry.BuildContext) -> Model | None
         model = _sequential(spec, built) if spec.kind == "Sequential" else _functional(spec, built)
     except UnsupportedModelError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError, AttributeError) as error:
         raise ModelFileError(
             f"model {printable(spec.name)!r}: its layers do not fit together: {error}"
         ) from error
