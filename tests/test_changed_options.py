@@ -189,6 +189,8 @@ def test_any_option_of_any_layer_takes_effect_or_raises(name):
 
 
 def outcome(layer, args, call):
+    if getattr(layer, "stateful", False):
+        layer.reset_state()
     try:
         with np.errstate(all="ignore"):
             y = layer(*args, **call)

@@ -115,6 +115,11 @@ class Constant(Initializer):
             raise ValueError("Constant: expected numbers of float32")
         self._array = array.astype(np.float32)
 
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        """Of the value itself."""
+        return self._array.shape
+
     def check_shape(self, shape: Sequence[int]) -> None:
         own = self._array.shape
         fits = zip(own[::-1], tuple(shape)[::-1], strict=False)

@@ -40,7 +40,7 @@ from unrolled.layers.options import making
 from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.lowering import Flow, Lowering, Shape, lowered
 from unrolled.semantics import KERAS_3, Semantics
-from unrolled.variable import Holders, PlanCache, Variable, assign_together
+from unrolled.variable import Holders, PlanCache, Variable, assign_together, values_together
 
 # Key of the rules of older versions in configs; files of Keras have no such key.
 SEMANTICS = "semantics"
@@ -306,7 +306,9 @@ class Layer(metaclass=LayerType):
 
     def get_weights(self) -> list[NDArray[np.float32]]:
         """Copies of the weights, in the order of ``weights``."""
-        return [variable.numpy().copy() for variable in self.weights]
+        weights = self.weights
+        values = values_together(weights)
+        return [values[id(variable)].copy() for variable in weights]
 
     def set_weights(self, arrays: Sequence[ArrayLike]) -> None:
         """Replace all weights.

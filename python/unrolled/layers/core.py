@@ -379,7 +379,9 @@ class Embedding(Layer):
             self.input_length = checked_shape("input_length", lengths)
             if self.declared_input_shape is None:
                 self.declared_input_shape = (None, *self.input_length)
-        self._given_weights = weights
+        if isinstance(weights, list | tuple) and len(weights) == 1:
+            weights = weights[0]
+        self._given_weights = None if weights is None else initializers.Constant(weights)
         self.embeddings: Any = None
 
     def build_weights(self, input_shape: Any) -> None:
@@ -392,8 +394,7 @@ class Embedding(Layer):
                 "embeddings_scale", (self.input_dim,), initializers.Ones(), trainable=False
             )
         if self._given_weights is not None:
-            given = self._given_weights
-            self.embeddings.assign(given[0] if isinstance(given, list | tuple) and len(given) == 1 else given)
+            self.embeddings.assign(self._given_weights(self._given_weights.value_shape))
 
     def check_input_shape(self, input_shape: Any) -> None:
         super().check_input_shape(input_shape)

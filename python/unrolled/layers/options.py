@@ -27,7 +27,7 @@ NO_PART_OF_PLANS = frozenset({
 })  # fmt: skip
 # What a layer keeps when it takes over the options of another: where it stands, and what it has learnt.
 _OWN = NO_PART_OF_PLANS | {
-    "semantics", "_built_shape", "_own_variables", "_expected_sizes", "_plans", "_is_made",
+    "semantics", "_built_shape", "_own_variables", "_plans", "_is_made",
 }  # fmt: skip
 
 

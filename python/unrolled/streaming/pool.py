@@ -168,7 +168,6 @@ class StreamPool:
 def _go_on(model: Model, capacity: int, states: dict[int, State], largest_id: int) -> StreamPool:
     """A pool of clients in their states, as ``StreamPool.__reduce__`` describes it."""
     pool = StreamPool(model, capacity)
-    for id, state in states.items():
-        pool._clients[id] = pool._clients.pop(pool.open(state))
+    pool._clients = {id: pool.open(state) for id, state in states.items()}
     pool._first_id, pool._largest_id = largest_id + 1, largest_id
     return pool
