@@ -29,8 +29,13 @@ def random_model(seed, *, hidden=6):
     if rng.random() < 0.7:
         tensor = layers.Masking(0.0)(tensor)
         x[rng.random(x.shape[:2]) < 0.4] = 0.0
-    for _ in range(int(rng.integers(1, 4))):
-        tensor = _recurrent(rng, hidden)(tensor)
+    if seed % 2:  # many layers whose directions are lowered apart, where threads most likely meet
+        for _ in range(int(rng.integers(2, 6))):
+            cells = [cell(int(rng.integers(1, 4))) for cell in rng.choice(CELLS, 3)]
+            tensor = layers.Bidirectional(layers.RNN(cells, return_sequences=True), merge_mode="sum")(tensor)
+    else:
+        for _ in range(int(rng.integers(1, 4))):
+            tensor = _recurrent(rng, hidden)(tensor)
     if rng.random() < 0.3:
         tensor = layers.Concatenate()([tensor, layers.TimeDistributed(layers.Dense(2))(tensor)])
     last = layers.Bidirectional(layers.GRU(3)) if rng.random() < 0.5 else layers.LSTM(3)

@@ -508,6 +508,9 @@ class Model(Layer):
 
     def _compiled(self, arrays: Sequence[NDArray[Any]]) -> tuple[CompiledPlan, Any]:
         key = tuple(array.dtype.char for array in arrays)
+        cached: tuple[CompiledPlan, Any] | None = self._plans.get(key)
+        if cached is not None:  # steady calls go through nothing else
+            return cached
         return self._plans.get_or_compile(
             key, lambda: self.compile_plan([str(array.dtype) for array in arrays])
         )
