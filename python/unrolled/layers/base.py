@@ -55,7 +55,7 @@ class LayerType(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         layer = super().__call__(*args, **kwargs)
-        layer.__dict__["_is_made"] = True
+        layer._is_made = True
         return layer
 
     @property
@@ -101,6 +101,8 @@ class Layer(metaclass=LayerType):
     call_arguments: ClassVar[frozenset[str]] = frozenset()
     # Whether attributes that nothing reads may be set, as on models.
     keeps_any_attribute: ClassVar[bool] = False
+    # Whether the constructor is done. Not read through __dict__, with which CPython's attributes get slower.
+    _is_made = False
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any
@@ -131,7 +133,7 @@ class Layer(metaclass=LayerType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; one that plans were made of takes effect, or is refused (see ``options``)."""
-        if name[0] == "_" or name in options.NO_PART_OF_PLANS or "_is_made" not in self.__dict__:
+        if name[0] == "_" or name in options.NO_PART_OF_PLANS or not self._is_made:
             object.__setattr__(self, name, value)
         else:
             options.change(self, name, value)
@@ -592,25 +594,29 @@ class Layer(metaclass=LayerType):
         call = tree.map_leaves(lambda leaf: next(flat) if is_array(leaf) else leaf, sorted_dicts(call))
         if not arrays:
             raise ValueError(f"layer {self.name!r} ({self.class_name}): called without an array")
-        self.check_call(args, kwargs)
-        self.check_call(args, kwargs)
         args, kwargs = call
-        self.ensure_built(self.input_shapes(args, kwargs))
         timesteps = [leaf.shape[1:2] for leaf in arrays] if self.needs_timesteps else None
         key = (
             want_masks,
             timesteps is not None and tuple(timesteps),
             repr(tree.map_leaves(describe_leaf, call)),
         )
-        plan, outputs, masks = self._plans.get_or_compile(
-            key, lambda: self._lower_alone(args, kwargs, want_masks)
-        )
+        cached = self._plans.get(key)
+        if cached is None:
+            self.check_call(args, kwargs)
+        self.ensure_built(self.input_shapes(args, kwargs))
+        if cached is None:
+            cached = self._lower_once(key, args, kwargs, want_masks)
+        plan, outputs, masks = cached
         results = plan.run(arrays)
 
         def pick(slot: int | None) -> Any:
             return None if slot is None else results[slot]
 
         return tree.map_leaves(pick, outputs), tree.map_leaves(pick, masks)
+
+    def _lower_once(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool) -> Any:
+        return self._plans.get_or_compile(key, lambda: self._lower_alone(args, kwargs, want_masks))
 
     def _lower_alone(self, args: tuple[Any, ...], kwargs: dict[str, Any], want_masks: bool) -> Any:
         return lowered(self, lambda plan: self._lower_into(plan, args, kwargs, want_masks))

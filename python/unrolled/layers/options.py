@@ -34,12 +34,11 @@ _OWN = NO_PART_OF_PLANS | {
 @contextmanager
 def making(layer: Layer) -> Iterator[None]:
     """While inside, attributes of ``layer`` are set as in its constructor."""
-    was_made = layer.__dict__.pop("_is_made", False)
+    was_made, layer._is_made = layer._is_made, False
     try:
         yield
     finally:
-        if was_made:
-            layer.__dict__["_is_made"] = True
+        layer._is_made = was_made
 
 
 def change(layer: Layer, name: str, value: Any) -> None:

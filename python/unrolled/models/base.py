@@ -509,11 +509,12 @@ class Model(Layer):
     def _compiled(self, arrays: Sequence[NDArray[Any]]) -> tuple[CompiledPlan, Any]:
         key = tuple(array.dtype.char for array in arrays)
         cached: tuple[CompiledPlan, Any] | None = self._plans.get(key)
-        if cached is not None:  # steady calls go through nothing else
-            return cached
-        return self._plans.get_or_compile(
-            key, lambda: self.compile_plan([str(array.dtype) for array in arrays])
-        )
+        # Steady calls go through nothing else.
+        return self._compile_once(key, arrays) if cached is None else cached
+
+    def _compile_once(self, key: tuple[str, ...], arrays: Sequence[NDArray[Any]]) -> tuple[CompiledPlan, Any]:
+        dtypes = [str(array.dtype) for array in arrays]
+        return self._plans.get_or_compile(key, lambda: self.compile_plan(dtypes))
 
     def compile_plan(self, dtypes: Sequence[str]) -> tuple[CompiledPlan, Any]:
         """Lower the model for inputs of ``dtypes``; the plan, and the structure of its outputs as indices."""
