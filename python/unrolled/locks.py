@@ -1,35 +1,45 @@
 # SPDX-License-Identifier: MIT
-"""A lock that no fork leaves locked for ever."""
+"""A lock that a forked child finds free, whatever thread of its parent held it."""
 
 from __future__ import annotations
 
 import os
-import threading
-import weakref
+from threading import RLock
+from types import TracebackType
+from weakref import WeakSet
 
-_all: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
+_locks: WeakSet[ForkSafeLock] = WeakSet()
 
 
 class ForkSafeLock:
-    """A reentrant lock for ``with``; free in a process that was forked while another thread held it."""
+    """``threading.RLock`` as a context manager, new in every forked child.
 
-    __slots__ = ("__weakref__", "_lock")
+    >>> lock = ForkSafeLock()
+    >>> with lock:
+    ...     pass
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        _all.add(self)
+        self._lock = RLock()
+        _locks.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._lock.release()
 
+    def renew(self) -> None:
+        """Forget who holds it; for a child, right after the fork."""
+        self._lock = RLock()
 
-def _renew_in_child() -> None:
-    for lock in list(_all):
-        lock._lock = threading.RLock()
+
+def _renew_all() -> None:
+    for lock in list(_locks):
+        lock.renew()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_in_child)
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_renew_all)

@@ -69,7 +69,7 @@ REFUSED = {
         "for every timestep",
     ),
     "layer_normalization": (lambda: chain(layers.LayerNormalization(axis=[1, 2], name="bad")), "time axis"),
-    "rms_normalization": (lambda: chain(layers.RMSNormalization(axis=1, name="bad")), "time axis"),
+    "rms_normalization": (lambda: chain(layers.RMSNormalization(axis=[1, 2], name="bad")), "time axis"),
     "unit_normalization": (lambda: chain(layers.UnitNormalization(axis=1, name="bad")), "time axis"),
     "group_normalization": (lambda: chain(layers.GroupNormalization(2, name="bad")), "time axis"),
     "normalization": (lambda: chain(layers.Normalization(axis=[1, 2], name="bad")), "for every timestep"),
