@@ -45,15 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return fail(str(error), BAD_USAGE)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return OK
     except OSError as error:
-        what = f"{error.filename}: " if error.filename is not None else ""
-        return fail(f"{what}{error.strerror or error}", BAD_USAGE)
+        if error.filename is not None:
+            return fail(f"{error.filename}: {error.strerror or error}", BAD_USAGE)
+        # Whatever has a name was opened by it: this is what was open already.
+        _close_output()
+        return fail(f"the standard output: {error.strerror or error}", BAD_USAGE)
     except MemoryError:
         return fail("not enough memory; a smaller --batch-size needs less", BAD_USAGE)
     except KeyboardInterrupt:
         return fail("interrupted", 130)
+
+
+def _close_output() -> None:
+    """Send what is still to be written nowhere, so that Python's end does not fail on it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.cli.common import OK, Commands, UsageError, add_command, load_with_weights, positive
+from unrolled.files import replacing
 
 if TYPE_CHECKING:
     from unrolled.layers.symbolic import KerasTensor
@@ -179,14 +180,13 @@ def _as_table(outputs: dict[str, NDArray[Any]], where: str) -> NDArray[Any]:
 
 def _write(path: Path, outputs: dict[str, NDArray[Any]]) -> None:
     suffix = path.suffix.lower()
-    if suffix == ".npz":
-        with open(path, "wb") as file:
+    if suffix == ".npy" and len(outputs) != 1:
+        raise UsageError(f"the model has {len(outputs)} outputs, which do not fit .npy: use .npz")
+    with replacing(path) as file:
+        if suffix == ".npz":
             np.savez(file, **outputs)  # type: ignore[arg-type]  # keys are the model's names
-    elif suffix == ".csv":
-        # %.9g gives every float32 back exactly.
-        np.savetxt(path, _as_table(outputs, ".csv"), fmt="%.9g", delimiter=",")
-    else:
-        if len(outputs) != 1:
-            raise UsageError(f"the model has {len(outputs)} outputs, which do not fit .npy: use .npz")
-        with open(path, "wb") as file:
+        elif suffix == ".csv":
+            # %.9g gives every float32 back exactly.
+            np.savetxt(file, _as_table(outputs, ".csv"), fmt="%.9g", delimiter=",")
+        else:
             np.save(file, next(iter(outputs.values())))
