@@ -223,7 +223,8 @@ def test_predict_writes_the_same_numbers_in_every_format(capsys, tmp_path):
     np.save(tmp_path / "x.npy", x)
     np.savez_compressed(tmp_path / "x.npz", anything=x)
     np.savetxt(tmp_path / "x.csv", x.reshape(-1, 1), fmt="%.9g")
-    np.savetxt(tmp_path / "rows.csv", x.reshape(4, 9), fmt="%.9g", delimiter=",", header="a,b", comments="")
+    names = ",".join(f"step {t}" for t in range(9))
+    np.savetxt(tmp_path / "rows.csv", x.reshape(4, 9), fmt="%.9g", delimiter=",", header=names, comments="")
     for name in ("x.npy", "x.npz", "x.csv", "rows.csv"):
         timesteps = ("--timesteps", 9) if name.endswith("csv") else ()
         for out in ("y.npy", "y.npz", "y.csv"):

@@ -43,14 +43,15 @@ FOUNDATION = {
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "formats": {"errors", "files", "semantics", "spec"},
+    "data": {"errors"},
     "layers": FOUNDATION,
     "models": FOUNDATION | {"formats", "layers"},
-    "streaming": FOUNDATION | {"layers", "models"},
+    "streaming": FOUNDATION | {"data", "layers", "models"},
     "inspection": FOUNDATION | {"formats", "layers", "models"},
     "benchmark": FOUNDATION | {"models"},
     "oracle": FOUNDATION | {"layers", "models"},
     "cli": FOUNDATION
-    | {"benchmark", "formats", "inspection", "layers", "models", "oracle", "streaming"},
+    | {"benchmark", "data", "formats", "inspection", "layers", "models", "oracle", "streaming"},
     "__main__": {"cli"},
     "__init__": FOUNDATION | {"formats", "layers", "models", "streaming"},
 }

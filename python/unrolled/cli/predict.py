@@ -7,6 +7,7 @@ import argparse
 import math
 import sys
 import time
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.cli.common import OK, Commands, UsageError, add_command, load_with_weights, positive
+from unrolled.data.csv_rows import RULE, CSVError, RowParser, read_lines
 from unrolled.files import replacing
 
 if TYPE_CHECKING:
-    from unrolled.layers.symbolic import KerasTensor
     from unrolled.models import Model
 
-_LAYOUTS = """\
+_LAYOUTS = f"""\
 input files:
   .npy    one array, (batch, ...) as the model's input
   .npz    one array, or one for each input: named as the model's inputs, or saved in their order (arr_0, ...)
-  .csv    numbers separated by commas; one line of column names may come first
-          input (batch, features): a row is a sample
-          input (batch, timesteps, features): a row is a timestep and the columns are its features. The rows
-          make one sequence after another, each as long as the model or --timesteps says; where neither says,
-          all of them make one. Where the length is known, a row may also be a whole sequence: all features
-          of its first timestep, then those of its second, ...
-output files:
+  .csv    one input only:
+          input (batch, features), or ids (batch, timesteps): a row is a sample
+          input (batch, timesteps, features): a row is a timestep and the columns are its features. Sequences
+          follow one another, each as long as the model or --timesteps says; where neither says, blank lines
+          separate them, and all have one length. Where the length is known, a row may also be a whole
+          sequence: all features of its first timestep, then those of its second, ...
+{RULE}output files:
   .npy, .csv (one output only; rows as above), .npz (keys: "output", or "output_0", "output_1", ...; the
   names of the outputs where the model's outputs are a dict). Without -o, CSV goes to the standard output.
+  A file that exists is replaced once the new one is whole, and keeps its permissions.
 """
 
 
@@ -86,13 +88,15 @@ def _read_inputs(path: Path, model: Model, timesteps: int | None) -> Any:
         if suffix == ".csv":
             if len(model.inputs) != 1:
                 raise UsageError(f"the model has {len(model.inputs)} inputs: give them in an .npz file")
-            return _arrange(_read_csv(path), model.inputs[0], timesteps, path)
+            return _read_csv(path, model, timesteps)
         with open(path, "rb") as file:
             # Never pickles: an object array is code.
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return loaded
             return _match_names({key: loaded[key] for key in loaded.files}, model)
+    except CSVError as error:
+        raise UsageError(str(error)) from error
     except (OSError, UsageError, MemoryError):
         raise
     except Exception as error:  # NumPy, zipfile and zlib each have classes of their own for broken files
@@ -112,43 +116,25 @@ def _match_names(arrays: dict[str, NDArray[Any]], model: Model) -> Any:
     return arrays  # predict matches the names, or says which it expects
 
 
-def _read_csv(path: Path) -> NDArray[np.float64]:
-    """The numbers of a CSV file, ``(rows, columns)``."""
-    with open(path, encoding="utf-8-sig") as file:
-        lines = [line for line in file if line.strip()]
-    if lines and not _is_numbers(lines[0]):
-        del lines[0]
-    if not lines:
-        raise UsageError(f"{path}: holds no numbers")
-    return np.loadtxt(lines, delimiter=",", ndmin=2, comments=None)
-
-
-def _is_numbers(line: str) -> bool:
-    try:
-        [float(field) for field in line.split(",")]
-    except ValueError:
-        return False
-    return True
-
-
-def _arrange(
-    table: NDArray[np.float64], tensor: KerasTensor, timesteps: int | None, path: Path
-) -> NDArray[np.float64]:
-    """The rows of a CSV file in the shape of an input; see ``unrolled predict --help``."""
+def _read_csv(path: Path, model: Model, timesteps: int | None) -> NDArray[Any]:
+    """The numbers of a CSV file in the shape of the model's input; see ``unrolled predict --help``."""
+    (tensor,) = model.inputs
     shape = list(tensor.shape[1:])
-    rows, columns = table.shape
     if timesteps is not None:
         if len(shape) != 2:
             raise UsageError(f"--timesteps: the model's input {tensor.shape} has no features over timesteps")
         if shape[0] not in (None, timesteps):
             raise UsageError(f"--timesteps {timesteps}: the model takes {shape[0]} timesteps")
         shape[0] = timesteps
+    integers = model.input_dtype(tensor, np.zeros(0, np.int32)) == "int32"
+    table, lengths, lines = _read_rows(path, integers)
+    rows, columns = table.shape
+    if integers:
+        table = table.astype(np.int64)
     if len(shape) == 1 and shape[0] in (None, columns):
         return table
     if len(shape) == 2 and shape[1] in (None, columns):
-        length = shape[0] or rows
-        if rows % length:
-            raise UsageError(f"{path}: {rows} rows are no whole number of sequences of {length} timesteps")
+        length = _sequence_length(path, shape[0], lengths, lines)
         return table.reshape(rows // length, length, columns)
     if len(shape) > 1 and None not in shape and math.prod(size or 0 for size in shape) == columns:
         return table.reshape(rows, *(size or 0 for size in shape))
@@ -156,6 +142,46 @@ def _arrange(
         f"{path}: {rows} rows of {columns} columns do not fit the model's input {tensor.shape}; "
         "`unrolled predict --help` describes the layout"
     )
+
+
+def _read_rows(path: Path, integers: bool) -> tuple[NDArray[np.float64], list[int], list[int]]:
+    """The numbers ``(rows, columns)``; the rows of each sequence that blank lines end, and its last line."""
+    parser = RowParser(str(path), integers=integers)
+    numbers = array("d")
+    lengths, lines = [0], [0]
+    with open(path, "rb") as file:
+        for line in read_lines(file, str(path)):
+            row = parser.parse(line)
+            if row is None:
+                continue
+            if row:
+                numbers.extend(row)
+                lengths[-1] += 1
+                lines[-1] = parser.line
+            elif lengths[-1]:
+                lengths.append(0)
+                lines.append(0)
+    if not lengths[-1]:
+        lengths.pop()
+    if not numbers or parser.columns is None:
+        raise UsageError(f"{path}: holds no numbers")
+    return np.frombuffer(numbers).reshape(-1, parser.columns), lengths, lines
+
+
+def _sequence_length(path: Path, known: int | None, lengths: list[int], lines: list[int]) -> int:
+    """How many timesteps every sequence has: what the model says, or what blank lines say."""
+    length = known or lengths[0]
+    for rows, line in zip(lengths, lines, strict=False):
+        if known is None and rows != length:
+            raise UsageError(
+                f"{path}, line {line}: a sequence of {rows} timesteps ends here, the first has {length}; "
+                "give sequences of different lengths to `unrolled stream`, or one file each"
+            )
+        if rows % length:
+            raise UsageError(
+                f"{path}, line {line}: {rows} rows are no whole number of sequences of {length} timesteps"
+            )
+    return length
 
 
 def _name_outputs(result: Any) -> dict[str, NDArray[Any]]:

@@ -9,13 +9,13 @@ from io import BufferedReader
 from typing import cast
 
 from unrolled.cli.common import BAD_MODEL, OK, Commands, UsageError, add_command, fail, load_with_weights
+from unrolled.data.csv_rows import RULE
 
-_STREAMS = """\
+_STREAMS = f"""\
 input, read from the standard input as it comes:
-  lines (the default): a line is a timestep, its features numbers separated by commas; one line of column names
-  may come first; an empty line starts a new sequence
+  CSV (the default): a row is a timestep, a blank line starts a new sequence
   --binary: a frame is a timestep, its features float32 in little-endian order (ids of an embedding: int32)
-output, written to the standard output at once:
+{RULE}output, written to the standard output at once:
   for each timestep one line, or one frame of float32: what the model predicts for all timesteps so far
 """
 
