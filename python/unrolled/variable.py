@@ -108,6 +108,11 @@ class Variable:
             self._value = value
         return value
 
+    def start_with_zeros(self) -> None:
+        """Have zeros as the initial value, which cost nothing, where the value has not been read yet."""
+        if self._value is None:
+            self._initializer = np.zeros
+
     def assign(self, value: ArrayLike) -> None:
         """Replace the value by one of the same shape.
 

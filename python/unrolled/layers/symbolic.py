@@ -22,11 +22,8 @@ class Node:
         self.args = args
         self.kwargs = kwargs
         self.outputs: Any = None
-
-    @property
-    def parents(self) -> list[KerasTensor]:
-        """The tensors that the call takes, in order."""
-        return [leaf for leaf in tree.leaves([self.args, self.kwargs]) if isinstance(leaf, KerasTensor)]
+        # The tensors that the call takes, in order.
+        self.parents = [leaf for leaf in tree.leaves([args, kwargs]) if isinstance(leaf, KerasTensor)]
 
 
 class KerasTensor:
