@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from unrolled.cli.common import OK, Commands, add_command, positive
+from unrolled.cli.common import OK, Commands, add_command, positive, say
 
 
 def add(commands: Commands) -> None:
@@ -44,5 +44,5 @@ def run(options: argparse.Namespace) -> int:
         seconds=options.seconds,
         peers=not options.no_peers,
     )
-    print(result.text())
+    say(result.text())
     return OK

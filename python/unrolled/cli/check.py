@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
-from unrolled.cli.common import BAD_MODEL, OK, Commands, add_command, lacks_weights
+from unrolled.cli.common import BAD_MODEL, BAD_USAGE, OK, Commands, add_command, lacks_weights, say
 from unrolled.errors import ModelFileError, printable
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--oracle",
         action="store_true",
-        help="also run the file in Keras, where it is installed, on masked, variable-length and batched inputs",
+        help="also run the file in Keras on masked, variable-length and batched inputs; exit code 2 where Keras is "
+        "not installed or does not run it",
     )
 
 
@@ -39,14 +41,17 @@ def run(options: argparse.Namespace) -> int:
     except ModelFileError as error:
         if not options.json:
             raise
-        print(json.dumps({"file": options.file, "supported": False, "error": str(error)}, indent=2))
+        _print_json({"file": options.file, "supported": False, "error": str(error)})
         return BAD_MODEL
     found, oracle = _ask_oracle(options, report)
     if options.json:
-        print(json.dumps(_as_json(options.file, report) | found, indent=2))
+        _print_json(_as_json(options.file, report) | found)
     else:
-        print(_as_text(report) + oracle)
-    return BAD_MODEL if report.problems else OK
+        say(_as_text(report) + oracle)
+    if report.problems:
+        return BAD_MODEL
+    # Asked for, and not answered: a script must not take it for a pass.
+    return BAD_USAGE if "error" in found.get("oracle", {}) else OK
 
 
 def _ask_oracle(options: argparse.Namespace, report: Report) -> tuple[dict[str, Any], str]:
@@ -58,7 +63,7 @@ def _ask_oracle(options: argparse.Namespace, report: Report) -> tuple[dict[str, 
     try:
         result = compare(options.file, options.weights, report.model)
     except OracleError as error:
-        return {"oracle": {"error": str(error)}}, f"\noracle      {error}"
+        return {"oracle": {"error": str(error)}}, f"\noracle      NOT COMPARED: {error}"
     lines = [f"oracle      {result.keras}: largest differences of any output"]
     for case in result.comparisons:
         length = f", {case.timesteps} timesteps" if case.timesteps else ""
@@ -68,6 +73,23 @@ def _ask_oracle(options: argparse.Namespace, report: Report) -> tuple[dict[str, 
         )
     found = {"keras": result.keras, "comparisons": [vars(case) for case in result.comparisons]}
     return {"oracle": found}, "\n" + "\n".join(lines)
+
+
+def _print_json(report: dict[str, Any]) -> None:
+    print(json.dumps(_json_value(report), indent=2, allow_nan=False))
+
+
+def _json_value(value: Any) -> Any:
+    """What JSON of every reader can say: no lone surrogates, numbers that are finite."""
+    if isinstance(value, dict):
+        return {_json_value(str(key)): _json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def _as_json(path: str, report: Report) -> dict[str, Any]:
@@ -102,7 +124,7 @@ def _as_text(report: Report) -> str:
         lines.append(f"model       {model.class_name} {printable(model.name)!r}, "
                      f"{model.count_params():,} parameters")  # fmt: skip
         for tensor in model.inputs:
-            lines.append(f"input       {printable(tensor.name)!r} {tensor.shape} {tensor.dtype}")
+            lines.append(f"input       {printable(tensor.name)!r} {tensor.shape} {printable(tensor.dtype)}")
         lines.append(f"output      {model.output_shape}")
     if report.layers:
         lines += ["", f"{len(report.layers)} layers, with the options that are not Keras's defaults:"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code: 0 done, 1 a broken or unsupported model, 2 wrong usage.
     """
+    for terminal in (sys.stdout, sys.stderr):
+        if isinstance(terminal, io.TextIOWrapper):  # what the terminal cannot show is no reason to end
+            terminal.reconfigure(errors="backslashreplace")
     parser = _parser()
     try:
         options = parser.parse_args(arguments)

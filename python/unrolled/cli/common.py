@@ -7,6 +7,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from unrolled.errors import escaped
+
 if TYPE_CHECKING:
     from unrolled.models import Model
 
@@ -22,9 +24,14 @@ class UsageError(Exception):
     """What the user gave does not do; the message says why."""
 
 
+def say(text: str) -> None:
+    """Print our own lines, of which parts may have come from a file."""
+    print(escaped(text, keep="\n"))
+
+
 def fail(message: str, code: int) -> int:
     """Say on the standard error what went wrong; gives ``code``."""
-    print(f"unrolled: {message}", file=sys.stderr)
+    print(escaped(f"unrolled: {message}", keep="\n"), file=sys.stderr)
     return code
 
 

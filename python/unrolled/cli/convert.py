@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from unrolled.cli.common import OK, Commands, UsageError, add_command, lacks_weights, load
+from unrolled.cli.common import OK, Commands, UsageError, add_command, lacks_weights, load, say
 from unrolled.errors import printable
 
 
@@ -33,11 +33,11 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.new}: the new file's name must end in .keras")
     model = load(options)
     for note in model.save(options.new, approximate=options.approximate):
-        print(note)
+        say(note)
     if lacks_weights(model):
-        print(
+        say(
             f"{options.file} holds no weights: those written are fresh; --weights names the file that has them"
         )
     what = f"{model.class_name} {printable(model.name)!r}, {model.count_params():,} parameters"
-    print(f"{options.new}: {what}, as a file of Keras 3")
+    say(f"{options.new}: {what}, as a file of Keras 3")
     return OK

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.cli.common import OK, Commands, UsageError, add_command, load_with_weights, positive
+from unrolled.cli.common import OK, Commands, UsageError, add_command, load_with_weights, positive, say
 from unrolled.data.csv_rows import RULE, CSVError, RowParser, read_lines
+from unrolled.errors import printable
 from unrolled.files import replacing
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         return OK
     _write(Path(options.output), outputs)
     shapes = ", ".join(str(array.shape) for array in outputs.values())
-    print(f"{options.output}: {shapes} from {model.name!r} in {1000 * seconds:.1f} ms")
+    say(f"{options.output}: {shapes} from {printable(model.name)!r} in {1000 * seconds:.1f} ms")
     return OK
 
 

@@ -62,7 +62,10 @@ def write_keras(
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"the model's config cannot be written as JSON: {error}") from error
     metadata = {"keras_version": WRITTEN_VERSION, "date_saved": datetime.now().strftime("%Y-%m-%d@%H:%M:%S")}
-    weights = _weights(model, values, class_names)
+    try:
+        weights = _weights(model, values, class_names)
+    except ValueError as error:  # names that are no text (lone surrogates) or too long, a dtype
+        raise ModelFileError(f"the model's weights cannot be written as HDF5: {error}") from error
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", text)
