@@ -15,6 +15,7 @@ import pytest
 
 import unrolled
 from unrolled.cli import main
+from unrolled.oracle import OracleError
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "mackey_glass"
 MODEL = EXAMPLE / "mackey_glass.keras"
@@ -205,6 +206,54 @@ def test_text_of_the_file_reaches_the_terminal_escaped(capsys, tmp_path):
         assert "\x1b" not in out + err
 
 
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html></html>", "this is a web page"),
+        (b"", "the file is empty"),
+        (MODEL.read_bytes()[:5000], "a download that was cut short"),
+    ],
+)
+def test_a_download_that_is_no_model_says_what_it_is(capsys, tmp_path, content, hint):
+    (tmp_path / "m.keras").write_bytes(content)
+    code, _, err = run(capsys, "check", tmp_path / "m.keras")
+    assert code == 1
+    assert hint in err
+
+
+def test_weights_given_to_a_whole_file_are_named_as_on_the_command_line(capsys):
+    code, _, err = run(capsys, "check", MODEL, "--weights", MODEL)
+    assert code == 1
+    assert "--weights" in err
+
+
+def test_an_oracle_that_was_not_asked_is_no_pass(capsys, monkeypatch):
+    def fail(*_):
+        raise OracleError("Keras is not installed")
+
+    monkeypatch.setattr("unrolled.oracle.compare", fail)
+    code, out, _ = run(capsys, "check", MODEL, "--oracle")
+    assert code == 2
+    assert "NOT COMPARED: Keras is not installed" in out
+    code, out, _ = run(capsys, "check", MODEL, "--oracle", "--json")
+    assert (code, json.loads(out)["oracle"]) == (2, {"error": "Keras is not installed"})
+
+
+def test_text_layers_of_keras_are_not_called_custom_code(capsys, tmp_path):
+    def change(layers):
+        layers[1] |= {"class_name": "TextVectorization", "config": {"name": "text"}}
+        layers[2] |= {"class_name": "MyL", "module": None, "registered_name": "MyL"}
+
+    _, out, _ = run(capsys, "check", edited(tmp_path / "m.keras", change))
+    text = next(line for line in out.splitlines() if "TextVectorization" in line and "found" in line)
+    assert "custom" not in text
+    assert "reads text" in text
+    mine = next(line for line in out.splitlines() if "MyL" in line and "found" in line)
+    assert "MyL from MyL" not in mine
+    assert "custom_objects" in mine
+
+
 # -------------------------------------------------------------------- predict
 
 
@@ -223,7 +272,8 @@ def test_predict_writes_the_same_numbers_in_every_format(capsys, tmp_path):
     np.save(tmp_path / "x.npy", x)
     np.savez_compressed(tmp_path / "x.npz", anything=x)
     np.savetxt(tmp_path / "x.csv", x.reshape(-1, 1), fmt="%.9g")
-    np.savetxt(tmp_path / "rows.csv", x.reshape(4, 9), fmt="%.9g", delimiter=",", header="a,b", comments="")
+    names = ",".join(f"step {t}" for t in range(9))
+    np.savetxt(tmp_path / "rows.csv", x.reshape(4, 9), fmt="%.9g", delimiter=",", header=names, comments="")
     for name in ("x.npy", "x.npz", "x.csv", "rows.csv"):
         timesteps = ("--timesteps", 9) if name.endswith("csv") else ()
         for out in ("y.npy", "y.npz", "y.csv"):

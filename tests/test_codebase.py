@@ -36,20 +36,22 @@ def name_of(path):
 # ------------------------------------------------------- dependencies: Python
 
 FOUNDATION = {
-    "_core", "activations", "errors", "initializers", "locks", "lowering", "segments", "semantics", "spec", "tree", "utils",
-    "variable",
+    "_core", "activations", "errors", "files", "initializers", "locks", "lowering", "segments", "semantics", "spec",
+    "tree", "utils", "variable",
 }  # fmt: skip
 # What the modules of a room, or a module at the top, may import from the package besides themselves.
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
-    "formats": {"errors", "semantics", "spec"},
+    "formats": {"errors", "files", "semantics", "spec"},
+    "data": {"errors"},
     "layers": FOUNDATION,
     "models": FOUNDATION | {"formats", "layers"},
-    "streaming": FOUNDATION | {"layers", "models"},
+    "streaming": FOUNDATION | {"data", "layers", "models"},
     "inspection": FOUNDATION | {"formats", "layers", "models"},
     "benchmark": FOUNDATION | {"models"},
     "oracle": FOUNDATION | {"layers", "models"},
-    "cli": FOUNDATION | {"benchmark", "formats", "inspection", "layers", "models", "oracle", "streaming"},
+    "cli": FOUNDATION
+    | {"benchmark", "data", "formats", "inspection", "layers", "models", "oracle", "streaming"},
     "__main__": {"cli"},
     "__init__": FOUNDATION | {"formats", "layers", "models", "streaming"},
 }

@@ -3,7 +3,8 @@
 
 ``python examples/streaming/server.py [MODEL] [--port PORT]``. A client sends one timestep after another as
 float32 in little-endian order and gets the output for each. Timesteps of different clients that wait at the
-same time become one step of the pool.
+same time become one step of the pool. A timestep that the model does not take (NaN, an id outside of the table)
+is answered by a line that begins with "error: ", and the connection ends; the others notice nothing.
 """
 
 from __future__ import annotations
@@ -42,14 +43,33 @@ class Server:
             await self._wake.wait()
             self._wake.clear()
             waiting, self._waiting = self._waiting, []
-            ids = [client for client, _, _ in waiting]
-            x = np.frombuffer(b"".join(frame for _, frame, _ in waiting), "<f4")
-            # The event loop goes on meanwhile: the pool releases the GIL.
-            y = await asyncio.to_thread(self.pool.step, ids, x.reshape(len(ids), *self.shape))
-            self.steps += 1
-            for output, (_, _, answer) in zip(y, waiting, strict=True):
-                if not answer.done():
-                    answer.set_result(output.tobytes())
+            try:
+                outputs = await self._step([client for client, _, _ in waiting], [f for _, f, _ in waiting])
+            except ValueError:  # nobody has moved: find out whose timestep it was
+                outputs = []
+                for client, frame, _ in waiting:
+                    try:
+                        outputs += await self._step([client], [frame])
+                    except ValueError as error:
+                        outputs.append(error)
+            for output, (_, _, answer) in zip(outputs, waiting, strict=True):
+                if answer.done():
+                    continue
+                if isinstance(output, ValueError):
+                    answer.set_exception(output)
+                else:
+                    answer.set_result(output)
+
+    async def _step(self, clients: list[int], frames: list[bytes]) -> list[bytes | ValueError]:
+        """The outputs of some clients; ``ValueError`` where a timestep does not do, and none has moved."""
+        x = np.frombuffer(b"".join(frames), "<f4").reshape(len(clients), *self.shape)
+        if not np.isfinite(x).all():
+            # The model would take it, and its state would be NaN from then on.
+            raise ValueError("a timestep has values that are not finite")
+        # The event loop goes on meanwhile: the pool releases the GIL.
+        y = await asyncio.to_thread(self.pool.step, clients, x)
+        self.steps += 1
+        return [output.tobytes() for output in y]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its first timestep to its last."""
@@ -65,6 +85,8 @@ class Server:
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except ValueError as error:
+            writer.write(f"error: {error}\n".encode("utf-8", "backslashreplace"))
         finally:
             self.pool.close(client)
             writer.close()

@@ -5,15 +5,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+
+def escaped(text: object, keep: str = "") -> str:
+    """Text that may have come from a file, as it is shown.
+
+    Control characters (those that turn the direction of writing too) and lone surrogates become escapes of
+    Python; what is printable stays.
+
+    Parameters
+    ----------
+    text : object
+        Converted by ``str``.
+    keep : str
+        Characters that stay: a newline where the layout is our own.
+
+    Examples
+    --------
+    >>> escaped("red \\x1b[31m")
+    'red \\\\x1b[31m'
+    """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        character if character.isprintable() or character in keep else repr(character)[1:-1]
+        for character in shown
+    )
 
 
 def printable(text: object, limit: int = 200) -> str:
-    """Escape control characters of text that came from a file and cut it to ``limit`` characters."""
-    cleaned = "".join(
-        character if character.isprintable() else repr(character)[1:-1]
-        for character in str(text)[: limit + 1]
-    )
+    """``escaped``, cut to ``limit`` characters: a name or value of a file inside of a message."""
+    cleaned = escaped(str(text)[: limit + 1])
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 3] + "..."
+
+
+# Names are at most 200 characters of a message; this many are enough for a list of them.
+_MESSAGE = 4000
 
 
 @dataclass(frozen=True)
@@ -43,7 +72,7 @@ class Problem:
     def __str__(self) -> str:
         where = f"layer {printable(self.layer)!r} ({printable(self.class_name)})"
         key = f", {printable(self.key)}" if self.key else ""
-        return f"{where}{key}: found {printable(self.found)}; {self.supported}"
+        return f"{where}{key}: found {printable(self.found)}; {printable(self.supported, 1000)}"
 
 
 class ConfigError(ValueError):
@@ -63,7 +92,10 @@ class ConfigError(ValueError):
         self.key = key
         self.found = repr(found)
         self.supported = supported
-        super().__init__(f"{key}={printable(self.found)}: {supported}")
+        super().__init__(printable(f"{printable(key)}={printable(self.found)}: {supported}", _MESSAGE))
+
+    def __reduce__(self) -> Any:
+        return _config_error, (self.key, self.found, self.supported)
 
 
 class UnsupportedModelError(ValueError):
@@ -88,6 +120,7 @@ class UnsupportedModelError(ValueError):
         headline: str = "the model needs {things} that unrolled does not support",
     ) -> None:
         self.problems = tuple(problems)
+        self.headline = headline
         count = len(self.problems)
         lines = [headline.format(things=f"{count} thing{'s' if count != 1 else ''}") + ":"]
         lines += [f"  - {problem}" for problem in self.problems[:50]]
@@ -95,10 +128,27 @@ class UnsupportedModelError(ValueError):
             lines.append(f"  ... and {count - 50} more")
         super().__init__("\n".join(lines))
 
+    def __reduce__(self) -> Any:
+        return type(self), (self.problems, self.headline)
+
 
 class ModelFileError(ValueError):
-    """The file is broken, hostile or no Keras model; the message says which part."""
+    """The file is broken, hostile or no Keras model; the message says which part, in one line."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message, _MESSAGE))
 
 
 class StreamError(ValueError):
-    """A model cannot run as a live stream; the message names the layer and says why."""
+    """A model cannot run as a live stream; the message names the layer and says why, in one line."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message, _MESSAGE))
+
+
+def _config_error(key: str, found: str, supported: str) -> ConfigError:
+    """A ``ConfigError`` from a pickle."""
+    error = ConfigError(key, "", supported)
+    error.found = found
+    error.args = (printable(f"{printable(key)}={printable(found)}: {supported}", _MESSAGE),)
+    return error

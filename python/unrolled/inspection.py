@@ -105,6 +105,10 @@ def inspect_file(path: str | os.PathLike[str], weights: str | os.PathLike[str] |
     except UnsupportedModelError as error:
         report.problems = list(error.problems)
         return report
+    if file.weights is None:
+        # The plan is made to see whether it can be: no weights are wanted, and random ones may cost minutes.
+        for variable in model.weights:
+            variable.start_with_zeros()
     try:
         model.compile_plan([tensor.dtype for tensor in model.inputs])
     except (ValueError, TypeError) as error:

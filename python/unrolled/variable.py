@@ -175,6 +175,11 @@ class Variable:
             assert value is not None
         return value
 
+    def start_with_zeros(self) -> None:
+        """Have zeros as the initial value, which cost nothing, where the value has not been read yet."""
+        if self._value is None:
+            self._initializer = np.zeros
+
     def checked(self, value: ArrayLike) -> NDArray[np.float32]:
         """A read-only copy of ``value`` that may be assigned.
 

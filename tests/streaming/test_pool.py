@@ -223,3 +223,14 @@ def test_a_stream_that_two_threads_run_at_once_says_so():
     for thread in threads:
         thread.join()
     assert any("another thread" in outcome for outcome in outcomes)
+
+
+@pytest.mark.parametrize("name", ["gru", "embedding"])
+def test_no_clients_and_an_empty_list_are_an_empty_batch(name):
+    pool = make(name).stream_pool()
+    client = pool.open()
+    x = sequences(make(name), 1, 1)[:, 0]
+    assert pool.step([], []).shape == (0, *pool.step([client], x).shape[1:])
+    assert len(pool) == 1
+    with pytest.raises(ValueError, match="shape"):
+        pool.step([client], [])

@@ -68,7 +68,8 @@ class ZipArchive:
         self._path = path
         self._size = regular_size(path)
         self._members: dict[str, zipfile.ZipInfo] = {}
-        with converted(f"{self.title}: broken zip archive"), zipfile.ZipFile(path) as archive:
+        broken = f"{self.title}: broken zip archive, such as a download that was cut short"
+        with converted(broken), zipfile.ZipFile(path) as archive:
             members = archive.infolist()
         if len(members) > MEMBERS:
             raise ModelFileError(f"{self.title}: {len(members)} members (at most {MEMBERS})")

@@ -32,7 +32,7 @@ def read_model_file(path: Path, weights: Path | None) -> ModelFile:
         return _read_json(path, weights)
     if weights is not None:
         raise ModelFileError(
-            f"{printable(path.name)}: has weights of its own; weights= goes with a JSON architecture"
+            f"{printable(path.name)}: has weights of its own; weights= (--weights) goes with a JSON architecture"
         )
     if kind == "hdf5":
         return _read_whole_hdf5(path)
@@ -72,8 +72,16 @@ def _kind(path: Path) -> str:
         return "zip"
     if start.lstrip().startswith(b"{"):
         return "json"
+    text = start.lstrip().lower()
+    hint = ""
+    if not start:
+        hint = "; the file is empty"
+    elif text.startswith(b"version https://git-lfs"):
+        hint = "; this is a pointer of Git LFS: `git lfs pull` fetches the model itself"
+    elif text.startswith((b"<!doctype html", b"<html")):
+        hint = "; this is a web page: download the file itself (on GitHub or Hugging Face its raw form)"
     raise ModelFileError(
-        f"{printable(path.name)}: neither a zip archive (.keras), nor HDF5 (.h5), nor a JSON object"
+        f"{printable(path.name)}: neither a zip archive (.keras), nor HDF5 (.h5), nor a JSON object{hint}"
     )
 
 
@@ -124,7 +132,7 @@ def _read_whole_hdf5(path: Path) -> ModelFile:
         version = file.attribute((), "keras_version")
     if config is None:
         raise ModelFileError(
-            f"{name}: holds weights only; give the JSON architecture, and this file as weights="
+            f"{name}: holds weights only; give the JSON architecture, and this file as its weights (weights=, --weights)"
         )
     if not isinstance(config, str):
         raise ModelFileError(f"{name}: attribute 'model_config' is a list, expected JSON")
@@ -168,7 +176,7 @@ def _read_json(path: Path, weights: Path | None) -> ModelFile:
     document = parse_object(read_file(path, JSON_BYTES), name)
     if "weight_map" in document and "class_name" not in document:
         raise ModelFileError(
-            f"{name}: holds weights only; give the JSON architecture, and this file as weights="
+            f"{name}: holds weights only; give the JSON architecture, and this file as its weights (weights=, --weights)"
         )
     return _architecture(document, name, weights)
 

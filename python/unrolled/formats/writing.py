@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Writing `.keras` files as Keras 3 does: config, weights by the tree of objects, and who wrote them.
 
-Source: keras 3.15 ``saving/saving_lib.py``. Files come to be in one step: written beside the target under
-another name, then renamed.
+Source: keras 3.15 ``saving/saving_lib.py``.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ModelFileError
+from unrolled.files import replacing
 from unrolled.formats.hdf5_writing import Group, write_hdf5
 from unrolled.formats.weights_tree import object_paths, stored_order
 from unrolled.spec import WeightedObject
@@ -65,7 +62,10 @@ def write_keras(
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"the model's config cannot be written as JSON: {error}") from error
     metadata = {"keras_version": WRITTEN_VERSION, "date_saved": datetime.now().strftime("%Y-%m-%d@%H:%M:%S")}
-    weights = _weights(model, values, class_names)
+    try:
+        weights = _weights(model, values, class_names)
+    except ValueError as error:  # names that are no text (lone surrogates) or too long, a dtype
+        raise ModelFileError(f"the model's weights cannot be written as HDF5: {error}") from error
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", text)
@@ -90,28 +90,3 @@ def _weights(
         if extra is not None and len(variables) < extra[0]:
             group.children[str(extra[0] - 1)] = extra[1]
     return write_hdf5(root)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Any]:
-    """A new file that takes the place of ``path`` once all of it is written; none is left after an error."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -8,14 +8,14 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
-from unrolled.errors import StreamError
+from unrolled.errors import StreamError, printable
 from unrolled.layers import options
 from unrolled.layers.calls import (
     as_input,
@@ -48,6 +48,17 @@ SEMANTICS = "semantics"
 # Effects of training=True; see ``Layer.training_effect``.
 DRAWS_RANDOM_NUMBERS = "draws random numbers"
 NORMALISES_BY_THE_BATCH = "normalises by the batch itself"
+
+
+@cache
+def _keywords_of(constructor: Callable[..., None]) -> tuple[str, ...]:
+    """The parameters of a constructor, which take most of the time of building a small layer to find."""
+    parameters = inspect.signature(constructor).parameters.values()
+    return tuple(
+        parameter.name
+        for parameter in parameters
+        if parameter.name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+    )
 
 
 class LayerType(type):
@@ -180,9 +191,7 @@ class Layer(metaclass=LayerType):
         keys: dict[str, None] = {}
         for base in cls.__mro__:
             if "__init__" in base.__dict__ and base is not object:
-                for parameter in inspect.signature(base.__dict__["__init__"]).parameters.values():
-                    if parameter.name != "self" and parameter.kind is not parameter.VAR_KEYWORD:
-                        keys[parameter.name] = None
+                keys |= dict.fromkeys(_keywords_of(base.__dict__["__init__"]))
         return [*keys, *INPUT_SHAPE_KEYS]
 
     def get_config(self) -> dict[str, Any]:
@@ -647,4 +656,4 @@ class Layer(metaclass=LayerType):
         return lowering.finish(values), outputs, masks
 
     def __repr__(self) -> str:
-        return f"<{self.class_name} name={self.name}, built={self.built}>"
+        return f"<{self.class_name} name={printable(self.name)}, built={self.built}>"

@@ -52,7 +52,7 @@ class PythonLayer(Layer):
         arrays: Sequence[tuple[str, NDArray[Any]]] = (),
         **kwargs: Any,
     ) -> None:
-        self._class_name = class_name
+        self._class_name = printable(class_name)
         super().__init__(**kwargs)
         self.function = function
         self._own_variables = [Variable(array, name) for name, array in arrays]

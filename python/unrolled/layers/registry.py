@@ -32,6 +32,9 @@ REFUSED: Mapping[str, str] = {
     "TensorFlowOpLayer": "raw TensorFlow operations are not supported; export from a newer tf.keras",
 }
 
+# Keras's own layers whose inputs are strings.
+_TEXT_LAYERS = frozenset({"TextVectorization", "StringLookup", "Hashing", "HashedCrossing"})
+
 # A retry drops a bad key so that the next bad one shows too; more than this many are not worth listing.
 MAX_PROBLEMS_PER_LAYER = 20
 
@@ -159,13 +162,17 @@ def _build_layer(spec: LayerSpec, context: BuildContext) -> Layer | None:
     elif spec.class_name in REFUSED:
         what = spec.config.get("function")
         problem("", f"{spec.class_name} {what!r}" if isinstance(what, str) else spec.class_name,
-                f"{REFUSED[spec.class_name]}{_OR_CUSTOM.format(spec.name)}")  # fmt: skip
+                f"{REFUSED[spec.class_name]}{_OR_CUSTOM.format(printable(spec.name))}")  # fmt: skip
         return None
     if cls is None:
-        origin = "" if spec.origin == "keras" else f" from {spec.origin}"
+        if spec.origin == "keras" and spec.class_name in _TEXT_LAYERS:
+            problem("", spec.class_name, "this layer of Keras reads text, which unrolled does not; apply it before "
+                    "the model, and save the model without it")  # fmt: skip
+            return None
+        origin = "" if spec.origin in ("keras", spec.class_name) else f" from {spec.origin}"
         problem("", f"{spec.class_name}{origin}",
                 "no built-in layer of this name is supported; custom code in a file is never run"
-                f"{_OR_CUSTOM.format(spec.class_name)}")  # fmt: skip
+                f"{_OR_CUSTOM.format(printable(spec.class_name))}")  # fmt: skip
         return None
 
     before = len(problems)

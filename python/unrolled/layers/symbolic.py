@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from unrolled import tree
+from unrolled.errors import printable
 from unrolled.lowering import Shape
 
 if TYPE_CHECKING:
@@ -22,11 +23,8 @@ class Node:
         self.args = args
         self.kwargs = kwargs
         self.outputs: Any = None
-
-    @property
-    def parents(self) -> list[KerasTensor]:
-        """The tensors that the call takes, in order."""
-        return [leaf for leaf in tree.leaves([self.args, self.kwargs]) if isinstance(leaf, KerasTensor)]
+        # The tensors that the call takes, in order.
+        self.parents = [leaf for leaf in tree.leaves([args, kwargs]) if isinstance(leaf, KerasTensor)]
 
 
 class KerasTensor:
@@ -60,7 +58,7 @@ class KerasTensor:
         return len(self.shape)
 
     def __repr__(self) -> str:
-        return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
+        return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={printable(self.name)}>"
 
     def __array__(self, *_: Any, **__: Any) -> NDArray[Any]:
         raise TypeError("a symbolic tensor has no values: build a Model from it and call predict")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled import tree
+from unrolled.errors import printable
 from unrolled.layers.base import Layer
 from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.lowering import CompiledPlan, Flow, Lowering, Shape, lowered
@@ -624,7 +625,7 @@ class Model(Layer):
             print_fn(text)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+        return f"<{type(self).__name__} name={printable(self.name)}, built={self.built}>"
 
 
 # Key of the thin path among a model's plans, so that assigning a weight drops it with them.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,9 +69,8 @@ class Functional(Model):
         self._run_order = run_order(self._nodes)
         # Layers and operations; ``layers`` are those without the operations, as in Keras.
         self._operations = list(layers) if layers is not None else _by_depth(self._nodes, self.inputs)
-        names = [layer.name for layer in self._operations]
-        for layer_name in names:
-            if names.count(layer_name) > 1:
+        for layer_name, count in Counter(layer.name for layer in self._operations).items():
+            if count > 1:
                 raise ValueError(f"model {self.name!r}: two layers are named {layer_name!r}")
         self.built = True
 

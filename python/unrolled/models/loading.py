@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Mapping
 from os import PathLike
@@ -257,44 +258,60 @@ def _sequential(spec: ModelSpec, layers: list[Layer]) -> Model:
 def _functional(spec: ModelSpec, layers: list[Layer]) -> Model:
     """Repeat the file's calls on symbolic tensors, each as soon as what it takes is there."""
     tensors: dict[tuple[str, int], list[KerasTensor]] = {}
-    pending: list[tuple[LayerSpec, Layer, int]] = []
+    calls: list[tuple[LayerSpec, Layer, int]] = []
     for layer_spec, layer in zip(spec.layers, layers, strict=True):
         if isinstance(layer, InputLayer):
             tensors[layer_spec.name, 0] = list(tree.leaves(layer.nodes[0].outputs))
-        pending += [(layer_spec, layer, number) for number in range(len(layer_spec.nodes))]
+        calls += [(layer_spec, layer, number) for number in range(len(layer_spec.nodes))]
 
     def tensor(leaf: Any) -> Any:
         if not isinstance(leaf, TensorReference):
             return leaf
         return tensors[leaf.layer, leaf.node][leaf.index]
 
-    def is_ready(layer_spec: LayerSpec, number: int) -> bool:
-        if number and (layer_spec.name, number - 1) not in tensors:
-            return False  # calls of a shared layer are numbered in order
+    # The order is that of sweeps over the file, each making the calls whose tensors are there by then.
+    missing: list[int] = []
+    users: dict[tuple[str, int], list[int]] = {}
+    ready: list[tuple[int, int]] = []
+    for index, (layer_spec, _, number) in enumerate(calls):
+        needed = _needed_calls(layer_spec, number) - tensors.keys()
+        missing.append(len(needed))
+        for key in needed:
+            users.setdefault(key, []).append(index)
+        if not needed:
+            ready.append((0, index))
+    made = 0
+    while ready:
+        sweep, index = heapq.heappop(ready)
+        layer_spec, layer, number = calls[index]
         node = layer_spec.nodes[number]
-        return all(
-            (leaf.layer, leaf.node) in tensors
-            for leaf in tree.leaves([list(node.args), node.kwargs])
-            if isinstance(leaf, TensorReference)
+        args, kwargs = tree.map_leaves(tensor, [list(node.args), node.kwargs])
+        tensors[layer_spec.name, number] = list(tree.leaves(layer(*args, **kwargs)))
+        made += 1
+        for user in users.pop((layer_spec.name, number), ()):
+            missing[user] -= 1
+            if not missing[user]:
+                heapq.heappush(ready, (sweep if user > index else sweep + 1, user))
+    if made < len(calls):
+        names = sorted({printable(calls[index][0].name) for index, count in enumerate(missing) if count})
+        raise ValueError(
+            f"calls of the layers {names[:10]} need tensors that nothing produces, or form a cycle"
         )
-
-    while pending:
-        waiting = []
-        for layer_spec, layer, number in pending:
-            if not is_ready(layer_spec, number):
-                waiting.append((layer_spec, layer, number))
-                continue
-            node = layer_spec.nodes[number]
-            args, kwargs = tree.map_leaves(tensor, [list(node.args), node.kwargs])
-            tensors[layer_spec.name, number] = list(tree.leaves(layer(*args, **kwargs)))
-        if len(waiting) == len(pending):
-            names = sorted({printable(layer_spec.name) for layer_spec, _, _ in waiting})
-            raise ValueError(
-                f"calls of the layers {names[:10]} need tensors that nothing produces, or form a cycle"
-            )
-        pending = waiting
     inputs, outputs = tree.map_leaves(tensor, [spec.inputs, spec.outputs])
     return Functional(inputs, outputs, name=spec.name, layers=layers)
+
+
+def _needed_calls(layer_spec: LayerSpec, number: int) -> set[tuple[str, int]]:
+    """The calls, each a layer's name and a number, that must come before a call."""
+    node = layer_spec.nodes[number]
+    needed = {
+        (leaf.layer, leaf.node)
+        for leaf in tree.leaves([list(node.args), node.kwargs])
+        if isinstance(leaf, TensorReference)
+    }
+    if number:
+        needed.add((layer_spec.name, number - 1))  # calls of a shared layer are numbered in order
+    return needed
 
 
 def _nested_model(spec: LayerSpec, model: ModelSpec, context: registry.BuildContext) -> Layer | None:

@@ -58,8 +58,9 @@ class Sequential(Model):
         self._layers: list[Layer] = []
         self._input: KerasTensor | None = None
         self._output: Any = None
+        taken: set[str] = set()
         for layer in layers or ():
-            self.add(layer)
+            self._add(layer, taken)
 
     @property
     def serialized_as(self) -> tuple[str, str | None]:
@@ -71,6 +72,10 @@ class Sequential(Model):
 
     def add(self, layer: Layer | KerasTensor) -> None:
         """Append a layer; ``Input(shape)`` or an ``InputLayer`` only as the first."""
+        self._add(layer, {other.name for other in self._layers})
+
+    def _add(self, layer: Layer | KerasTensor, taken: set[str]) -> None:
+        """Append a layer, whose name joins the names of those before it."""
         if isinstance(layer, KerasTensor) and layer.node is not None:
             layer = layer.node.layer
         if not isinstance(layer, Layer):
@@ -81,11 +86,12 @@ class Sequential(Model):
             self._input = layer.nodes[0].outputs
             self._output = (self._input.shape, self._input.dtype)
             return
-        if any(layer.name == other.name for other in self._layers):
+        if layer.name in taken:
             raise ValueError(f"Sequential {self.name!r}: there is already a layer named {layer.name!r}")
         if not self._layers and self._input is None:
             self._declare_input(layer)
         self._layers.append(layer)
+        taken.add(layer.name)
         if self._input is not None:
             self._extend(layer)
             self.built = True

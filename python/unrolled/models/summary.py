@@ -115,7 +115,7 @@ def _shape_text(shapes: Any) -> str:
     if isinstance(shapes, tuple):
         return f"({', '.join(str(size) for size in shapes)})"
     if isinstance(shapes, dict):
-        return "{" + ", ".join(f"{key}: {_shape_text(shapes[key])}" for key in shapes) + "}"
+        return "{" + ", ".join(f"{printable(key)}: {_shape_text(shapes[key])}" for key in shapes) + "}"
     texts = [_shape_text(shape) for shape in shapes]
     return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 

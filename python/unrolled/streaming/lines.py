@@ -6,59 +6,50 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from io import BufferedIOBase
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.data.csv_rows import RowParser, read_lines
 from unrolled.models.base import Model
 from unrolled.streaming.stream import Stream
 
 # How much of a pipe is taken at once where that much waits in it.
 READ_BYTES = 1 << 16
+# What messages call the source.
+SOURCE = "the standard input"
 
 
 def run_lines(model: Model, source: BufferedIOBase, sink: IO[bytes]) -> None:
-    """Step a model through lines of numbers separated by commas; an empty line starts a new sequence.
+    """Step a model through lines of CSV; see ``unrolled.data.csv_rows.RULE``.
 
     Parameters
     ----------
     model : Model
         Causal, of one input and one output.
     source, sink : file
-        Every line of the source, but a first one of column names, is answered by one line in the sink.
+        Every row of the source is answered by one line in the sink; a blank line starts a new sequence.
 
     Raises
     ------
     ValueError
-        A line does not fit the model; the message gives its number.
+        A line does not follow the rule or does not fit the model; the message gives its number.
     """
     stream, shape = _start(model)
-    size = math.prod(shape)
-    number = 0
-    while line := source.readline():
-        number += 1
-        text = line.decode("utf-8-sig", "replace").strip()
-        if not text:
+    integers = stream._compiled.dtypes[0] == "int32"
+    parser = RowParser(SOURCE, math.prod(shape), integers=integers)
+    for line in read_lines(cast(BinaryIO, source), SOURCE):
+        row = parser.parse(line)
+        if row is None:
+            continue
+        if not row:
             stream.reset()
             continue
-        fields = text.split(",")
         try:
-            values = np.array([float(field) for field in fields])
-        except ValueError:
-            if number == 1:
-                continue
-            raise ValueError(
-                f"line {number}: expected numbers separated by commas, got {text[:60]!r}"
-            ) from None
-        if len(fields) != size:
-            raise ValueError(
-                f"line {number}: expected {size} numbers, one for each feature, got {len(fields)}"
-            )
-        try:
-            y = stream.step(values.reshape(1, *shape))
+            y = stream.step(np.array(row).reshape(1, *shape))
         except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
+            raise ValueError(f"{SOURCE}, line {parser.line}: {error}") from None
         sink.write((",".join([f"{value:.9g}" for value in y.ravel().tolist()]) + "\n").encode())
         sink.flush()
 
@@ -95,7 +86,7 @@ def run_frames(model: Model, source: BufferedIOBase, sink: IO[bytes]) -> None:
         sink.write(np.ascontiguousarray(step(block), "<f4").tobytes())
         sink.flush()
     if waiting:
-        raise ValueError(f"the input ends {len(waiting)} bytes into a frame of {size} bytes")
+        raise ValueError(f"{SOURCE} ends {len(waiting)} bytes into a frame of {size} bytes")
 
 
 def _each(stream: Stream) -> Callable[[NDArray[Any]], NDArray[Any]]:

@@ -125,7 +125,14 @@ class StreamPool:
         if self._first_id is not None:
             ids = [self._client(id) for id in ids]
         if self._is_plain:
-            return self._core.step(ids, x, out)
+            try:
+                return self._core.step(ids, x, out)
+            except ValueError:
+                if np.size(ids) or np.size(x):
+                    raise
+                # Nobody steps: an empty list has no features to count.
+                shape = self._compiled.core_arguments["input_shapes"][0]
+                return self._core.step(ids, np.zeros((0, *shape), np.float32), out)
         compiled = self._compiled
         given = None if out is None else list(tree.leaves(out))
         if given is not None and len(compiled.sequence_outputs) == 1:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Tables of numbers from outside: rows of CSV."""
