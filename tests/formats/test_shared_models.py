@@ -15,7 +15,13 @@ from unrolled.spec import ModelFile, TensorReference, UnsupportedValue
 ROOT = Path(
     os.environ.get("UNROLLED_SHARED_MODELS", Path(__file__).resolve().parents[3] / "shared" / "models")
 )
-FILES = sorted(path for path in ROOT.rglob("*") if path.suffix in (".h5", ".keras"))
+# Other folders beside them hold files of other kinds, and models that are refused.
+FILES = sorted(
+    path
+    for folder in (ROOT, ROOT / "synthetic")
+    for path in folder.glob("*")
+    if path.suffix in (".h5", ".keras")
+)
 WEIGHTS_ONLY = [path for path in FILES if ".weights" in path.name or path.stem.endswith("_w")]
 WHOLE = [path for path in FILES if path not in WEIGHTS_ONLY]
 
