@@ -14,7 +14,7 @@ import unrolled
 from tests import fixtures
 from unrolled import layers
 from unrolled.layers.registry import layer_classes, operation_classes
-from unrolled.models.saving import plain
+from unrolled.models.plain import plain
 
 sys.path.insert(0, str(Path(__file__).parent / "layers"))
 from cases import CASES, make_layer, ready

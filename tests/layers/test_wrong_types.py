@@ -16,7 +16,7 @@ import pytest
 import unrolled
 from unrolled import initializers
 from unrolled.layers.registry import layer_classes
-from unrolled.models.saving import plain
+from unrolled.models.plain import plain
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import CASES, inputs_of, make_layer

@@ -18,7 +18,7 @@ from unrolled.layers.core import InputLayer
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.models.base import Model
 from unrolled.models.functional import Functional
-from unrolled.models.saving import plain
+from unrolled.models.plain import plain
 from unrolled.models.sequential import Sequential
 from unrolled.spec import LayerSpec, ModelFile, ModelSpec, TensorReference
 

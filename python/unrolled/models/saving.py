@@ -22,9 +22,9 @@ from unrolled.layers.custom import PythonLayer
 from unrolled.layers.operations import MatmulOperation
 from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.registry import changing_serialized, serialize_layer
-from unrolled.layers.symbolic import KerasTensor
 from unrolled.lowering import Flow, Lowering
 from unrolled.models.base import Model
+from unrolled.models.plain import plain
 from unrolled.segments import Recorder
 from unrolled.semantics import KERAS_3
 from unrolled.variable import Variable
@@ -379,23 +379,3 @@ def _training_object(value: Any) -> dict[str, Any] | None:
                 "registered_name": None,
             }
     return None
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON: lists for tuples, numbers for NumPy's."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, slice):
-        bounds = {"start": value.start, "stop": value.stop, "step": value.step}
-        return {"class_name": "__slice__", "config": plain(bounds)}
-    if value is ...:
-        return {"class_name": "__ellipsis__", "config": {}}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return {"class_name": "__numpy__", "config": {"value": value.tolist(), "dtype": str(value.dtype)}}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, KerasTensor):
-        raise ValueError("a tensor outside of a call")
-    return value
