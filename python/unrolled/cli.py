@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 OK, BAD_MODEL, BAD_USAGE = 0, 1, 2
 _EXIT_CODES = (
     "exit codes: 0 done; 1 the model file is broken or needs what unrolled does not support; "
-    "2 a wrong command line, a file that cannot be read or written, or an input that does not fit"
+    "2 a wrong command line, a file that cannot be read or written, or an input that does not fit; "
+    "130 interrupted (Ctrl-C)"
 )
 _LAYOUTS = """\
 input files:
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 a broken or unsupported model, 2 wrong usage.
+        The exit code: 0 done, 1 a broken or unsupported model, 2 wrong usage, 130 interrupted.
     """
     parser = _parser()
     try:

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""A lock that a forked child finds free, whatever thread of its parent held it."""
+
+from __future__ import annotations
+
+import os
+from threading import Lock
+from types import TracebackType
+from weakref import WeakSet
+
+_locks: WeakSet[ForkSafeLock] = WeakSet()
+
+
+class ForkSafeLock:
+    """``threading.Lock`` as a context manager, new in every forked child.
+
+    >>> lock = ForkSafeLock()
+    >>> with lock:
+    ...     pass
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        _locks.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def renew(self) -> None:
+        """Forget who holds it; for a child, right after the fork."""
+        self._lock = Lock()
+
+
+def _renew_all() -> None:
+    for lock in list(_locks):
+        lock.renew()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_renew_all)
