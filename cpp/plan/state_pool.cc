@@ -4,9 +4,13 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <new>
 #include <thread>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #if !defined(_WIN32)
 #include <signal.h>
 #endif
@@ -16,7 +20,7 @@ namespace {
 
 // What a pool keeps for ever, and states too small to count.
 constexpr Index kKeptBytes = 8 << 20;
-constexpr Index kSmallBytes = 256 << 10;
+constexpr Index kSmallBytes = 64 << 10;
 constexpr std::size_t kMostSmall = 64;
 constexpr auto kTick = std::chrono::milliseconds(150);
 // A state is idle once the clock has moved so often since its last run; the reclaimer ends when it has found
@@ -31,9 +35,11 @@ std::atomic<unsigned> clock_ticks{0};
 // A thread that lives only while pools hold more than they keep for ever. Lock order: its own, then a pool's.
 class Reclaimer {
  public:
-  // Never destroyed: its thread may outlive the end of main.
-  static Reclaimer& get() {
-    static Reclaimer& reclaimer = *new Reclaimer;
+  // Never destroyed: its thread may outlive the end of main. In static memory, so that it is there when no
+  // other is left.
+  static Reclaimer& get() noexcept {
+    alignas(Reclaimer) static std::byte memory[sizeof(Reclaimer)];
+    static Reclaimer& reclaimer = *new (memory) Reclaimer;
     return reclaimer;
   }
 
@@ -103,7 +109,12 @@ class Reclaimer {
           return;
         }
       }
+      if (idle.empty()) continue;
       idle.clear();
+#if defined(__GLIBC__)
+      // What threads that have ended left in their parts of malloc's memory, outputs among it.
+      malloc_trim(0);
+#endif
     }
   }
 
