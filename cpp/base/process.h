@@ -36,6 +36,8 @@ class ForkSafeMutex {
   bool lock();
   bool try_lock(bool& is_inherited);
   void unlock();
+  // Where everybody else only tries: no locked instruction.
+  void unlock_unwaited() { word_.store(0, std::memory_order_release); }
 
  private:
   static constexpr std::uint32_t kHeld = 1;

@@ -188,11 +188,11 @@ class Turn {
     try {
       stream.forget_parent();
     } catch (...) {
-      mutex_.unlock();
+      mutex_.unlock_unwaited();
       throw;
     }
   }
-  ~Turn() { mutex_.unlock(); }
+  ~Turn() { mutex_.unlock_unwaited(); }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
