@@ -2,12 +2,14 @@
 // The Python module unrolled._core; its contract is python/unrolled/_core.pyi.
 #include "base/threads.h"
 #include "bindings/bindings.h"
+#include "bindings/python_calls.h"
 #include "kernels/dispatch.h"
 
 PYBIND11_MODULE(_core, module) {
   namespace py = pybind11;
   namespace bindings = unrolled::bindings;
   module.doc() = "The compiled part of unrolled: plans of operations over arrays.";
+  bindings::watch_signals();
   bindings::bind_activation(module);
   bindings::bind_direction(module);
   bindings::bind_plan(module);

@@ -3,6 +3,7 @@
 // through the dense kernel, whose sums have one order on every ISA.
 #include "base/aligned_buffer.h"
 #include "ops/factories.h"
+#include "ops/product.h"
 #include "ops/walk.h"
 
 namespace unrolled {
@@ -108,7 +109,7 @@ class Matmul final : public Op {
             floats(context.inputs[0]) + offsets[0] + i * items.inner_stride(0) + own_rows.begin * shape.depth;
         arguments.y =
             mutable_floats(context.outputs[0]) + ((item + i) * rows + own_rows.begin) * shape.columns;
-        table_.dense(arguments);
+        run_product(table_, arguments, context.team);
       }
     });
   }

@@ -120,7 +120,7 @@ bool Workspace::has_no_elements(const Node& node) const {
                      [this](int output) { return element_count(at(types_, output).shape) == 0; });
 }
 
-Index Workspace::place_values(const Graph& graph, std::span<const TensorType> inputs) {
+Index Workspace::place_values(const Graph& graph, std::span<const TensorType> inputs, int team_size) {
   infer_types(graph, inputs, types_);
   offsets_.assign(graph.values.size(), -1);
   scratch_.assign(graph.nodes.size(), 0);
@@ -138,7 +138,7 @@ Index Workspace::place_values(const Graph& graph, std::span<const TensorType> in
     }
     if (!is_empty) {
       OperandTypes operands(types_, node.inputs);
-      const Index bytes = node.op->scratch_bytes(operands.get(), team_size_);
+      const Index bytes = node.op->scratch_bytes(operands.get(), team_size);
       at(scratch_, n) = arena.take(bytes);
       arena.give_back(at(scratch_, n), bytes);
     }
@@ -176,13 +176,7 @@ void Workspace::prepare(const Graph& graph, std::span<const TensorType> inputs, 
   if (team_size == team_size_ && std::equal(inputs.begin(), inputs.end(), input_types_.begin())) return;
   team_size_ = 0;  // until everything below has succeeded
   input_types_.assign(inputs.begin(), inputs.end());
-  team_size_ = team_size;
-  try {
-    buffer_.reserve(place_values(graph, inputs));
-  } catch (...) {
-    team_size_ = 0;
-    throw;
-  }
+  buffer_.reserve(place_values(graph, inputs, team_size));
   operands_.clear();
   steps_.clear();
   externals_.clear();
@@ -199,6 +193,8 @@ void Workspace::prepare(const Graph& graph, std::span<const TensorType> inputs, 
     copies_.push_back({copy.output, operands_.size(), byte_count(at(types_, copy.value))});
     add_operand(graph, copy.value);
   }
+  outputs_.reserve(graph.outputs.size());
+  team_size_ = team_size;
 }
 
 void Workspace::bind(std::span<const void* const> inputs, std::span<void* const> outputs) {
@@ -222,7 +218,7 @@ void Workspace::run(const Team& team, RunError* error) const {
     context.outputs = operands.last(step.output_count);
     context.scratch = static_cast<char*>(buffer_.data()) + step.scratch_offset;
     step.op->run(context);
-    if (team.size > 1) team.wait(team.barrier, team.index);
+    if (team.size > 1 ? team.wait(team.barrier, team.index) : should_stop(team)) return;
   }
   if (team.index != 0) return;
   for (const Copy& copy : copies_) {

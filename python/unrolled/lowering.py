@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from unrolled import _core
 from unrolled.errors import StreamError
+from unrolled.locks import ForkSafeLock
 from unrolled.segments import Recorder
 from unrolled.semantics import Semantics
 from unrolled.variable import Holders, PlanCache, Variable, values_together
@@ -140,7 +140,7 @@ class CompiledPlan:
         self._output_count = output_count
         self._readers = tuple(readers)
         self._writers = tuple(writers)
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     @property
     def is_stateful(self) -> bool:

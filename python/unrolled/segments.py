@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _core
+from unrolled.locks import ForkSafeLock
 
 # Parameters that take values, by builder method; ("x",) for the rest. A test holds this against the stub.
 VALUES: dict[str, tuple[str, ...]] = {
@@ -156,7 +156,7 @@ class SegmentedPlan:
         self._inputs = list(recorder.inputs)
         self._outputs = list(outputs)
         self._segments = _cut(recorder.steps, self._inputs, self._outputs)
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     def run(self, inputs: Sequence[NDArray[Any]], max_rows: int = 0, threads: int = 0) -> list[NDArray[Any]]:
         """The outputs; at most ``max_rows`` rows go through all plans and functions together."""
