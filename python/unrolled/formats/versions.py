@@ -23,12 +23,15 @@ class Writer:
     tensorflow : bool
         Keras inside TensorFlow (tf.keras, tf_keras) rather than the stand-alone package. From 2.4 on
         every Keras 2 is; before, the version ends in "-tf".
+    patch : int
+        The third number; 0 where the file does not say it.
     """
 
     text: str
     major: int
     minor: int
     tensorflow: bool = False
+    patch: int = 0
 
     @property
     def old_hard_sigmoid(self) -> bool:
@@ -92,6 +95,9 @@ class Writer:
                 semantics,
                 lists_carry_masks=minor >= 4,
                 # layers/attention/multi_head_attention.py
+                query_mask_counts=minor < 8,
+                # layers/attention/attention.py
+                causal_mask_hides_value_mask=(minor, self.patch) < (0, 5),
                 attention_takes_masks_away=minor >= 8,
                 attention_always_by_softmax=minor < 7,
                 explicit_mask_passes_on=minor >= 11,
@@ -108,6 +114,7 @@ class Writer:
             softmax_zeroes_masked_rows=False,
             attention_always_by_softmax=True,
             states_hide_mask=False,
+            query_mask_counts=True,
             attention_takes_masks_away=False,
             stored_states_win=self.tensorflow,
             additive_attention_scales="value",
@@ -125,9 +132,9 @@ def parse_version(version: str) -> Writer:
 
     A string that starts with no number counts as Keras 3 of unknown minor version.
     """
-    match = re.match(r"(\d{1,4})(?:\.(\d{1,4}))?", version)
+    match = re.match(r"(\d{1,4})(?:\.(\d{1,4})(?:\.(\d{1,4}))?)?", version)
     if match is None:
         return Writer(version, 3, 99)
     major, minor = int(match[1]), int(match[2] or 0)
     tensorflow = major == 2 and (minor >= 4 or version.endswith("-tf"))
-    return Writer(version, major, minor, tensorflow)
+    return Writer(version, major, minor, tensorflow, int(match[3] or 0))

@@ -112,8 +112,9 @@ def as_mask(plan: Lowering, leaf: Any) -> Any:
 
 
 def attach_masks(inputs: Any, masks: Any) -> Any:
+    """``inputs`` with ``masks``, of the same structure, as their only ones."""
     if isinstance(inputs, Flow):
-        return inputs if masks is None else inputs.with_mask(masks.value, len(masks.shape))
+        return inputs.with_mask(None) if masks is None else inputs.with_mask(masks.value, len(masks.shape))
     if isinstance(inputs, list | tuple) and isinstance(masks, Flow):
         return type(inputs)([inputs[0].with_mask(masks.value, len(masks.shape)), *inputs[1:]])
     if isinstance(inputs, list | tuple) and isinstance(masks, list | tuple):
