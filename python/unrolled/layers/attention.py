@@ -140,9 +140,7 @@ class DotAttention(Merging):
         if causal:
             allowed = both(plan, allowed, causal_mask(plan, query, value))
         if allowed is not None:
-            # Subtracted, not set: where nothing is allowed, the scores still order the values a little.
-            lowered = ops.binary("subtract", scores, ops.constant(np.asarray(1e9, np.float32)))
-            scores = ops.select(allowed, scores, lowered)
+            scores = masked_scores(plan, scores, allowed, axis=2, lowered=True, policy=self.dtype)
         weights = ops.softmax(scores, axis=2)
         result = ops.matmul(weights, value.value)
         if query.mask is not None:
@@ -516,7 +514,8 @@ class MultiHeadAttention(Layer):
         )
         if allowed is not None:
             zeroed = plan.semantics_of(self).softmax_zeroes_masked_rows or self.softmax_robust_masking
-            scores = masked_scores(plan, scores, allowed, lowered=through_layer and not zeroed)
+            lowered = through_layer and not zeroed
+            scores = masked_scores(plan, scores, allowed, axis=3, lowered=lowered, policy=self.dtype)
         weights = ops.softmax(scores, axis=3)
         if allowed is not None and through_layer and plan.semantics_of(self).softmax_zeroes_masked_rows:
             weights = ops.select(allowed, weights, ops.constant(np.zeros((), np.float32)))
