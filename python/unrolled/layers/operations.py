@@ -37,15 +37,15 @@ Described = tuple[Shape, str]
 MAX_TILES = 2**12
 
 
-# Where Keras 3 has the classes of operations (keras.src.ops.<module>).
+# Where Keras 3 has the classes of operations (keras.src.<module>); the others are in ops.numpy.
 _MODULES = {
-    "nn": {
-        "Relu", "ReLU", "Relu6", "Sigmoid", "Softplus", "Softsign", "Silu", "LogSigmoid", "LeakyRelu",
-        "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Celu", "Glu", "TanhShrink", "HardTanh", "HardShrink",
-        "SoftShrink", "Threshold", "Squareplus", "SparsePlus", "SparseSigmoid", "Sparsemax", "Softmax",
-        "LogSoftmax", "Mish",
+    "ops.nn": {
+        "Relu", "Relu6", "Sigmoid", "Softplus", "Softsign", "Silu", "LogSigmoid", "LeakyRelu", "HardSigmoid",
+        "HardSilu", "Elu", "Selu", "Gelu", "Celu", "Glu", "TanhShrink", "HardTanh", "HardShrink", "SoftShrink",
+        "Threshold", "Squareplus", "SparsePlus", "SparseSigmoid", "Sparsemax", "Softmax", "LogSoftmax",
     },
-    "core": {"Cast", "StopGradient"},
+    "ops.core": {"Cast", "ConvertToTensor", "StopGradient"},
+    "activations.activations": {"ReLU", "Mish"},
 }  # fmt: skip
 
 
@@ -75,8 +75,8 @@ class Operation(Layer):
 
     @property
     def serialized_as(self) -> tuple[str, str | None]:
-        module = next((name for name, classes in _MODULES.items() if self.class_name in classes), "numpy")
-        return f"keras.src.ops.{module}", self.class_name
+        found = (name for name, classes in _MODULES.items() if self.class_name in classes)
+        return f"keras.src.{next(found, 'ops.numpy')}", self.class_name
 
     def input_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return None
