@@ -413,7 +413,7 @@ def test_rule_14_outputs_of_a_model_are_a_tree(tmp_path: Path) -> None:
         ((a, 2.0), ([a], 2.0), ([a, b], [2.0, 3.0]), ({"z": a, "y": b}, {"z": 2.0, "y": 3.0}), ([[a], [b]], [[2.0], [3.0]]))
     ):  # fmt: skip
         model = load_keras(tmp_path / f"{number}.keras", graph(entries, [["x", 0, 0]], tree))
-        got = unrolled.tree.map_leaves(lambda y: float(y[0, 0]), model.predict([[1.0]], verbose=0))
+        got = unrolled.engine.tree.map_leaves(lambda y: float(y[0, 0]), model.predict([[1.0]], verbose=0))
         assert got == expected
 
 

@@ -18,7 +18,8 @@ from tests.fixtures import all_fixtures, fixture, unpacked
 from tests.test_cli import keras_2, run
 from tests.test_shared_models import FILES, is_refused
 from tests.tolerances import assert_close
-from unrolled import Input, Model, Sequential, layers, tree
+from unrolled import Input, Model, Sequential, layers
+from unrolled.engine import tree
 from unrolled.layers.registry import operation_classes
 
 # Keras says that masks end at some layers.

@@ -19,7 +19,8 @@ from tests.fixtures import all_fixtures, unpacked
 from tests.layers.test_operations import CASES as OPERATION_CASES
 from tests.layers.test_operations import OPERATIONS
 from tests.test_saving import assert_same, inputs_of, save
-from unrolled import Input, Model, layers, tree
+from unrolled import Input, Model, layers
+from unrolled.engine import tree
 from unrolled.models.saving import differing_layers
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))

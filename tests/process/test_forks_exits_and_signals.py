@@ -108,7 +108,7 @@ def test_a_child_computes_with_the_threads_that_it_sets() -> None:
 def test_a_stateful_model_and_a_fork_share_no_lock() -> None:
     check(
         """
-        from unrolled.locks import ForkSafeLock
+        from unrolled.engine.locks import ForkSafeLock
 
         lock = ForkSafeLock()
         entered, leave = threading.Event(), threading.Event()

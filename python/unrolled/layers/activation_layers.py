@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import activations, initializers
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, flag, int_list, not_negative, number
 from unrolled.layers.registry import register, serialize_layer
-from unrolled.lowering import Flow, Lowering
 
 
 class ActivationLayer(Layer):

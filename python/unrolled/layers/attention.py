@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled import _core, activations, initializers, tree
+from unrolled import _core, activations, initializers
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.activation_layers import masked_scores
 from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
@@ -19,7 +21,6 @@ from unrolled.layers.einsum import EinsumDense
 from unrolled.layers.merging import Merging
 from unrolled.layers.registry import register
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.lowering import Flow, Lowering
 
 
 def positions(plan: Lowering, x: Flow) -> int:

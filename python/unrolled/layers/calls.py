@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.variables import Variable
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.lowering import Flow, Lowering
-from unrolled.variable import Variable
 
 if TYPE_CHECKING:
     from unrolled.layers.base import Layer

@@ -11,7 +11,7 @@ import numpy as np
 from unrolled.errors import printable
 from unrolled.layers.base import Layer
 from unrolled.layers.naming import snake_case
-from unrolled.layers.operations import ReshapeOperation
+from unrolled.layers.ops.operations import ReshapeOperation
 
 _OPERATIONS = ("keras.src.ops.", "keras.src.activations.")
 # Operations of tf.keras under the name of what computes the same in Keras 3.

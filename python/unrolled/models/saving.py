@@ -12,24 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import activations, tree
+from unrolled import activations
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.recording import Recorder
+from unrolled.engine.variables import Variable
 from unrolled.errors import Problem, UnsupportedModelError, printable
 from unrolled.formats.writing import write_keras
 from unrolled.layers.base import Layer
-from unrolled.layers.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
-from unrolled.layers.conv_recurrent import ConvLSTMCell
 from unrolled.layers.core import Masking
 from unrolled.layers.custom import PythonLayer
-from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.registry import changing_serialized, serialize_layer
-from unrolled.lowering import Flow, Lowering
+from unrolled.layers.rnn.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
+from unrolled.layers.rnn.conv_recurrent import ConvLSTMCell
+from unrolled.layers.rnn.recurrent import Recurrent
 from unrolled.models.base import Model
 from unrolled.models.functional import Functional
 from unrolled.models.keras_operations import in_keras_graph, in_keras_words
 from unrolled.models.plain import plain
-from unrolled.segments import Recorder
 from unrolled.semantics import KERAS_3
-from unrolled.variable import Variable
 
 OLD, NEW = "hard_sigmoid_v2", "hard_sigmoid"
 # clip(0.2 x + 0.5, 0, 1) is Keras 3's clip(y / 6 + 0.5, 0, 1) at y = 1.2 x.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import _core, tree
+from unrolled import _core
+from unrolled.engine import tree
 from unrolled.streaming.compiled import CompiledStream, State
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import _core, tree
+from unrolled import _core
+from unrolled.engine import tree
 from unrolled.models import Model, load_model
 
 Run = Callable[[], Any]

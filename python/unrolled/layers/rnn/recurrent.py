@@ -10,10 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
-from unrolled.layers.cell_steps import lower_step
-from unrolled.layers.cells import (
+from unrolled.layers.config_values import flag
+from unrolled.layers.registry import register, serialize_layer
+from unrolled.layers.rnn.cell_steps import lower_step
+from unrolled.layers.rnn.cells import (
     CELL_IGNORED,
     Cell,
     GRUCell,
@@ -22,9 +25,6 @@ from unrolled.layers.cells import (
     StackedRNNCells,
     cell_list,
 )
-from unrolled.layers.config_values import flag
-from unrolled.layers.registry import register, serialize_layer
-from unrolled.lowering import Flow, Lowering
 
 
 class Recurrent(Layer):

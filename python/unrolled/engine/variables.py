@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from unrolled.locks import ForkSafeLock
+from unrolled.engine.locks import ForkSafeLock
 
 MAX_CACHED_PLANS = 8
 

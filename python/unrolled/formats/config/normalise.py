@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from unrolled.formats import keras1, keras2
-from unrolled.formats.versions import Writer
+from unrolled.formats.config import keras1, keras2
+from unrolled.formats.config.versions import Writer
 from unrolled.spec import LayerSpec
 
 _GATED = frozenset({"LSTM", "LSTMCell", "GRU", "GRUCell"})

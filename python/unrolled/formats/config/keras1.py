@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unrolled.formats.keras2 import drop, rename
+from unrolled.formats.config.keras2 import drop, rename
 from unrolled.spec import LayerSpec
 
 CLASSES: Mapping[str, str] = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unrolled.formats.json_objects import OPERATION
+from unrolled.formats.config.json_objects import OPERATION
 from unrolled.spec import LayerSpec, NodeSpec
 
 

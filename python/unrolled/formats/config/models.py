@@ -8,7 +8,7 @@ from typing import Any
 
 from unrolled.errors import ModelFileError, Problem, UnsupportedModelError, printable
 from unrolled.formats.checks import CALLS, LAYERS, mapping, sequence, shape, text
-from unrolled.formats.graph import (
+from unrolled.formats.config.graph import (
     check_graph,
     decode_ends,
     decode_new_call,
@@ -16,10 +16,10 @@ from unrolled.formats.graph import (
     has_new_nodes,
     number_calls,
 )
-from unrolled.formats.json_objects import decode_dtype, decode_function, decode_value, origin_of
-from unrolled.formats.normalise import normalise
-from unrolled.formats.tf_operations import map_operation
-from unrolled.formats.versions import Writer
+from unrolled.formats.config.json_objects import decode_dtype, decode_function, decode_value, origin_of
+from unrolled.formats.config.normalise import normalise
+from unrolled.formats.config.tf_operations import map_operation
+from unrolled.formats.config.versions import Writer
 from unrolled.spec import LayerSpec, ModelSpec, TensorReference, UnsupportedValue
 
 _LAYER_KEYS = frozenset({"layer", "forward_layer", "backward_layer", "cell"})

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import is_shape
-from unrolled.layers.recurrent import Recurrent, check_mask, hide_mask, show_mask, split_states
 from unrolled.layers.registry import register, serialize_layer
-from unrolled.lowering import Flow, Lowering
+from unrolled.layers.rnn.recurrent import Recurrent, check_mask, hide_mask, show_mask, split_states
 
 MERGE_MODES = ("concat", "sum", "mul", "ave", None)
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _core
+from unrolled.engine.locks import ForkSafeLock
+from unrolled.engine.recording import Recorder
+from unrolled.engine.variables import Holders, PlanCache, Variable, values_together
 from unrolled.errors import StreamError
-from unrolled.locks import ForkSafeLock
-from unrolled.segments import Recorder
 from unrolled.semantics import Semantics
-from unrolled.variable import Holders, PlanCache, Variable, values_together
 
 Shape = tuple[int | None, ...]
 

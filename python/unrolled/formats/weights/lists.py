@@ -12,9 +12,9 @@ from collections.abc import Callable
 from contextlib import closing
 
 from unrolled.errors import ModelFileError, printable
+from unrolled.formats.config.versions import Writer
 from unrolled.formats.hdf5 import HDF5File
-from unrolled.formats.versions import Writer
-from unrolled.formats.weights import Array, Assignment, Slot, keras_1_arrays, owners, slots, title
+from unrolled.formats.weights.source import Array, Assignment, Slot, keras_1_arrays, owners, slots, title
 from unrolled.spec import VariableLike, WeightedObject
 
 Path = tuple[str, ...]

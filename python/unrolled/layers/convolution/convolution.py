@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import activations, initializers
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, flag, positive_int
-from unrolled.layers.core import LORA_IGNORED, refuse_quantization
-from unrolled.layers.registry import register
-from unrolled.layers.spatial import (
+from unrolled.layers.convolution.spatial import (
     MAX_EXTENT,
     channels_last,
     checked_output,
@@ -27,7 +26,8 @@ from unrolled.layers.spatial import (
     to_last,
     window_output,
 )
-from unrolled.lowering import Flow, Lowering, Shape
+from unrolled.layers.core import LORA_IGNORED, refuse_quantization
+from unrolled.layers.registry import register
 
 
 class WindowedKernel(Layer):

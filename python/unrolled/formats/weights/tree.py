@@ -16,7 +16,7 @@ from typing import Any
 
 from unrolled.errors import ModelFileError, printable
 from unrolled.formats.hdf5 import HDF5File, StoredArray
-from unrolled.formats.weights import Assignment, slots, title
+from unrolled.formats.weights.source import Assignment, slots, title
 from unrolled.spec import VariableLike, WeightedObject
 
 ROOT = "layers"

@@ -8,7 +8,7 @@ from typing import Any
 
 from unrolled.errors import ModelFileError, printable
 from unrolled.formats.checks import describe, index, mapping, sequence, text
-from unrolled.formats.json_objects import decode_value
+from unrolled.formats.config.json_objects import decode_value
 from unrolled.spec import LayerSpec, ModelSpec, NodeSpec, TensorReference
 
 # Layers whose first argument may be a list in Keras 2's graphs: the sequence, then the initial states.

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import _core, activations, initializers
+from unrolled.engine.lowering import Lowering
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, flag, positive_int
 from unrolled.layers.registry import register, serialize_layer
-from unrolled.lowering import Lowering
-from unrolled.variable import Variable
 
 # Options of cells, and of the layers that hold one, that cannot change what a trained cell computes.
 CELL_IGNORED = {

@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import choice, positive_int
-from unrolled.lowering import Flow, Lowering, Shape
 
 # Sizes of windows, paddings and repetitions beyond this are not from a trained model.
 MAX_EXTENT = 2**20

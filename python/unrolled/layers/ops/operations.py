@@ -20,16 +20,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled import activations, tree
+from unrolled import activations
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.errors import ConfigError, Problem, StreamError, UnsupportedModelError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import flag, number, positive_int
+from unrolled.layers.convolution.spatial import MAX_EXTENT
 from unrolled.layers.core import tensor_dtype
 from unrolled.layers.naming import automatic_name
 from unrolled.layers.registry import register_operation
-from unrolled.layers.spatial import MAX_EXTENT
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.lowering import Flow, Lowering, Shape
 
 Described = tuple[Shape, str]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from unrolled import _core, activations
 from unrolled.activations import Activation
-from unrolled.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell
-from unrolled.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering
+from unrolled.layers.rnn.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell
 
 LINEAR = _core.Activation("linear")
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import flag
-from unrolled.layers.registry import register
-from unrolled.layers.spatial import (
+from unrolled.layers.convolution.spatial import (
     channels_last,
     checked_output,
     format_name,
@@ -22,7 +22,7 @@ from unrolled.layers.spatial import (
     to_last,
     window_output,
 )
-from unrolled.lowering import Flow, Lowering
+from unrolled.layers.registry import register
 
 
 class Pooling(Layer):

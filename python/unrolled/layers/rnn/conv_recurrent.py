@@ -9,13 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import _core, activations, initializers
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
-from unrolled.layers.cells import CELL_IGNORED, cell_activation
 from unrolled.layers.config_values import flag, positive_int
-from unrolled.layers.recurrent import Recurrent
-from unrolled.layers.registry import register
-from unrolled.layers.spatial import (
+from unrolled.layers.convolution.spatial import (
     channels_last,
     checked_output,
     format_name,
@@ -26,7 +24,9 @@ from unrolled.layers.spatial import (
     to_last,
     window_output,
 )
-from unrolled.lowering import Flow, Lowering
+from unrolled.layers.registry import register
+from unrolled.layers.rnn.cells import CELL_IGNORED, cell_activation
+from unrolled.layers.rnn.recurrent import Recurrent
 
 LINEAR = _core.Activation("linear")
 

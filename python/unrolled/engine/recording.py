@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _core
-from unrolled.locks import ForkSafeLock
+from unrolled.engine.locks import ForkSafeLock
 
 # Parameters that take values, by builder method; ("x",) for the rest. A test holds this against the stub.
 VALUES: dict[str, tuple[str, ...]] = {

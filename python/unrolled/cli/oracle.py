@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import tree
+from unrolled.engine import tree
 from unrolled.errors import printable
 from unrolled.layers.base import Layer
 from unrolled.layers.core import Embedding, Masking
+from unrolled.layers.rnn.wrappers import TimeDistributed
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.layers.wrappers import TimeDistributed
 from unrolled.models import Model
 
 BATCHES = (1, 5)
