@@ -54,7 +54,8 @@ MAY_IMPORT = {
     "layers": FOUNDATION,
     "models": FOUNDATION | {"formats", "layers"},
     "streaming": FOUNDATION | {"data", "layers", "models"},
-    "cli": FOUNDATION | {"data", "formats", "layers", "models", "streaming"},
+    "serving": FOUNDATION | {"layers", "models", "streaming"},
+    "cli": FOUNDATION | {"data", "formats", "layers", "models", "serving", "streaming"},
     "__main__": {"cli"},
     "__init__": FOUNDATION | {"formats", "layers", "models", "streaming"},
 }
@@ -66,6 +67,8 @@ EXCEPTIONS = {
 }
 # What `unrolled bench` and `unrolled check --oracle` run beside unrolled, where it is installed.
 PEERS = {"keras", "onnxruntime", "tensorflow", "tf_keras"}
+# What the extras serve and grpc bring; the command line can import `serving` and its options without them.
+SERVERS = {"google", "grpc", "starlette", "uvicorn", "uvloop"}
 STANDARD_LIBRARY = set(sys.stdlib_module_names) | {"__future__"}
 # Running, or unpickling, what a file says is made impossible by not having the means.
 FORBIDDEN_MODULES = {
@@ -132,10 +135,16 @@ def test_python_dependencies_go_down(path):
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=name_of)
 def test_the_package_needs_numpy_only_and_cannot_run_code(path):
     for top, _, in_function in imports(path):
+        if top == "socket" and name_of(path) == "python/unrolled/serving/workers.py":
+            continue
         assert top not in FORBIDDEN_MODULES, f"{name_of(path)} imports {top}"
         if top == "rich":
             assert in_function, "rich is optional"
         elif top in PEERS and name_of(path).endswith(("cli/benchmark.py", "cli/oracle.py")):
+            assert in_function, f"{top} is optional"
+        elif top in SERVERS and room(path) == "serving":
+            assert in_function or path.stem not in ("__init__", "options"), f"{top} is optional"
+        elif top in SERVERS and name_of(path) == "python/unrolled/cli/serve.py":
             assert in_function, f"{top} is optional"
         else:
             assert top in STANDARD_LIBRARY | {"numpy", "unrolled"}, f"{name_of(path)} imports {top}"
@@ -315,7 +324,13 @@ def test_the_example_of_the_readme_runs(monkeypatch, capsys):
 def test_examples_in_docstrings_run(name):
     if name in ("unrolled.__main__", "unrolled._core"):
         pytest.skip("has none")
-    result = doctest.testmod(importlib.import_module(name))
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in SERVERS:
+            raise
+        pytest.skip(f"{error.name} is not installed")
+    result = doctest.testmod(module)
     assert result.failed == 0
 
 
