@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,6 +23,7 @@ from unrolled.serving.codec import (
     split_body,
 )
 from unrolled.serving.protocol import InferResponse, ServingError, sequence_id
+from unrolled.serving.responses import as_json, error_response
 from unrolled.serving.security import Gate
 from unrolled.serving.service import Service
 from unrolled.serving.websocket import stream_route
@@ -224,27 +223,12 @@ def check_version(request: Request) -> None:
         raise ServingError(404, f"version {version!r:.60}: every model has version '1' alone")
 
 
-def as_json(content: Any, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(json.dumps(content, separators=(",", ":")), status, media_type="application/json")
-
-
 def encoded(response: InferResponse, encoding: Encoding) -> Response:
     """An answer, with its tensors where the client wants them."""
     body, length = encode_response(response, encoding)
     if length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={_LENGTH: str(length)})
-
-
-def error_response(error: ServingError) -> Response:
-    """An error as the protocol writes it."""
-    response = as_json({"error": error.message}, error.status)
-    if error.status == 413:
-        response.headers["connection"] = "close"  # the rest of the body is not read
-    if error.status in (429, 503):
-        response.headers["retry-after"] = "1"
-    return response
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

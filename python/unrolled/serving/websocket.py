@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from unrolled.serving.codec import Encoding, encode_tensors, parse_json, to_bytes
 from unrolled.serving.protocol import Arrays, ServingError
+from unrolled.serving.responses import error_response
 from unrolled.serving.security import KEY_SUBPROTOCOL
 from unrolled.serving.served import ServedModel
 from unrolled.serving.service import Service
@@ -37,8 +38,6 @@ def stream_route(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
         try:
             served = service.causal(socket.path_params["model"])
         except ServingError as error:
-            from unrolled.serving.app import error_response
-
             await socket.send_denial_response(error_response(error))
             return
         offered = socket.scope.get("subprotocols", [])
