@@ -50,18 +50,21 @@ FOUNDATION = {
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "formats": {"errors", "files", "semantics", "spec"},
-    "data": {"errors"},
+    "data": {"engine", "errors", "files", "layers", "models"},
+    "batch": {"data", "errors", "models"},
+    "mlflow": {"data", "models"},
     "layers": FOUNDATION,
     "models": FOUNDATION | {"formats", "layers"},
     "streaming": FOUNDATION | {"data", "layers", "models"},
     "serving": FOUNDATION | {"layers", "models", "streaming"},
-    "cli": FOUNDATION | {"data", "formats", "layers", "models", "serving", "streaming"},
+    "cli": FOUNDATION | {"batch", "data", "formats", "layers", "models", "serving", "streaming"},
     "__main__": {"cli"},
-    "__init__": FOUNDATION | {"formats", "layers", "models", "streaming"},
+    "__init__": FOUNDATION | {"batch", "formats", "layers", "mlflow", "models", "streaming"},
 }
 # Imports inside functions that go up, each with its reason.
 EXCEPTIONS = {
     ("activations", "layers"): "a layer may be given as an activation",
+    ("models", "data"): "Model.predict takes tables too, whose libraries are extras",
     ("models", "streaming"): "Model.stream and its kin are where users look for them",
     ("utils", "layers"): "a new seed restarts the automatic names of layers",
 }
@@ -69,6 +72,12 @@ EXCEPTIONS = {
 PEERS = {"keras", "onnxruntime", "tensorflow", "tf_keras"}
 # What the extras serve and grpc bring; the command line can import `serving` and its options without them.
 SERVERS = {"google", "grpc", "starlette", "uvicorn", "uvloop"}
+# What the rooms of tables import when it is used; each is in an extra.
+EXTRAS = {
+    "batch": {"dask", "distributed", "polars", "pyarrow"},
+    "data": {"pyarrow"},
+    "mlflow": {"mlflow", "yaml"},
+}
 STANDARD_LIBRARY = set(sys.stdlib_module_names) | {"__future__"}
 # Running, or unpickling, what a file says is made impossible by not having the means.
 FORBIDDEN_MODULES = {
@@ -245,6 +254,8 @@ def test_the_package_needs_numpy_only_and_cannot_run_code(path):
             assert in_function, "rich is optional"
         elif top in PEERS and name_of(path).endswith(("cli/benchmark.py", "cli/oracle.py")):
             assert in_function, f"{top} is optional"
+        elif top in EXTRAS.get(room(path), ()):
+            assert in_function, f"{top} is optional"
         elif top in SERVERS and room(path) == "serving":
             assert in_function or path.stem not in ("__init__", "options"), f"{top} is optional"
         elif top in SERVERS and name_of(path) == "python/unrolled/cli/serve.py":
@@ -262,6 +273,7 @@ def test_importing_the_package_imports_no_optional_or_slow_module():
     new = {name for name in done.stdout.split() if name.split(".")[0] != "unrolled"}
     slow = {"argparse", "asyncio", "email", "h5py", "http", "json", "keras", "matplotlib", "multiprocessing"}
     slow |= {"rich", "scipy", "tensorflow", "unittest", "xml", "zipfile"}
+    slow |= {"dask", "distributed", "mlflow", "pandas", "polars", "pyarrow", "torch"}
     assert not slow & {name.split(".")[0] for name in new}
 
 

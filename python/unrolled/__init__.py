@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from unrolled import activations, initializers, layers, models, utils
 from unrolled._core import available_isas, get_num_threads, isa, set_num_threads
 from unrolled.errors import ModelFileError, StreamError, UnsupportedModelError
@@ -16,6 +18,20 @@ from unrolled.layers import Input
 from unrolled.models import Model, Sequential, load_model, model_from_json
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``unrolled.batch`` and ``unrolled.mlflow``, imported when they are asked for."""
+    if name == "batch":
+        import unrolled.batch as batch
+
+        return batch
+    if name == "mlflow":
+        import unrolled.mlflow as mlflow
+
+        return mlflow
+    raise AttributeError(f"module 'unrolled' has no attribute {name!r}")
+
 
 __all__ = [
     "Input",

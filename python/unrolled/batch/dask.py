@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import unrolled
 from unrolled.batch.predictor import Predictor, empty_like, threads_held
 from unrolled.data.job import Job, Progress, begin_folder, end_folder, run_part
 from unrolled.data.values import TableError
@@ -55,7 +56,7 @@ def run_on_cluster(
             done = future.result()
             rows += done
             if progress is not None:
-                progress(job.parts[futures[future]], done)
+                progress(job.parts[futures[future]], done, 1.0)
     except BaseException:
         client.cancel(list(futures))
         raise
@@ -77,8 +78,8 @@ def _run_part(predictor: Predictor, part: Any, index: int, job: Job) -> int:
         return run_part(job, index, predictor.tables, part=part)
 
 
-def connect(address: str, processors: int) -> Any:
-    """A client of the cluster at ``address``; "local": a new one of as many processes as there are processors.
+def connect(address: str, processors: int | None = None) -> Any:
+    """A client of the cluster at ``address``; "local": a new one, of a process for each processor by default.
 
     Raises
     ------
@@ -89,7 +90,10 @@ def connect(address: str, processors: int) -> Any:
     if address != "local":
         return distributed.Client(address, timeout="10s")
     cluster = distributed.LocalCluster(
-        n_workers=processors, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        n_workers=processors or unrolled.get_num_threads(),
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
     )
     return distributed.Client(cluster)
 

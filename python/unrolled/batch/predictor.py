@@ -172,9 +172,7 @@ class Predictor:
         if isinstance(table, pa.RecordBatch):
             with threads_held(self.threads):
                 return self.tables.predict_batch(table)
-        return pa.Table.from_batches(
-            list(self.batches(table.to_batches())), self.tables.schema(table.schema)
-        )
+        return pa.Table.from_batches(list(self.batches(table.to_batches())), self.tables.schema(table.schema))
 
     def batches(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Record batches in, record batches out: what PySpark's ``mapInArrow`` takes.
@@ -308,4 +306,3 @@ def _empty_column(kind: Any) -> Any:
     if pa.types.is_nested(kind):
         return np.empty(0, dtype=object)
     return np.empty(0, dtype=kind.to_pandas_dtype())
-

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.cli import tables
 from unrolled.cli.common import OK, Commands, UsageError, add_command, load_with_weights, positive, say
 from unrolled.data.csv_rows import RULE, CSVError, RowParser, read_lines
 from unrolled.errors import printable
@@ -36,31 +37,41 @@ input files:
   .npy, .csv (one output only; rows as above), .npz (keys: "output", or "output_0", "output_1", ...; the
   names of the outputs where the model's outputs are a dict). Without -o, CSV goes to the standard output.
   A file that exists is replaced once the new one is whole, and keeps its permissions.
-"""
+{tables.LAYOUTS}"""
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     command = add_command(commands, "predict", run, "run a model on the numbers of a file", _LAYOUTS)
-    command.add_argument("input", metavar="INPUT", help="a .npy, .npz or .csv file")
-    command.add_argument("-o", "--output", metavar="OUT", help="a .npy, .npz or .csv file to write")
+    command.add_argument(
+        "input", metavar="INPUT", help="a .npy, .npz or .csv file; a table, a folder, a glob"
+    )
+    command.add_argument("-o", "--output", metavar="OUT", help="the file or folder to write")
     command.add_argument(
         "--batch-size", type=positive, metavar="N", help="rows computed together at most; never changes numbers"
     )  # fmt: skip
     command.add_argument(
         "--timesteps", type=positive, metavar="N", help="timesteps of every sequence in a .csv input"
     )
+    command.add_argument(
+        "--separator", metavar="C", help="what separates the fields of CSV: ';', '\\t' (default: a comma; .tsv: a tab)"
+    )  # fmt: skip
+    tables.add_options(command)
 
 
 def run(options: argparse.Namespace) -> int:
     """Predict, and write or print the outputs."""
+    if options.separator is not None:
+        options.separator = _checked_separator(options.separator)
+    if tables.is_table(options):
+        return tables.run(options)
     if options.output is not None:
         _check_suffix(options.output, "-o")
     _check_suffix(options.input, "INPUT")
     if options.timesteps is not None and Path(options.input).suffix.lower() != ".csv":
         raise UsageError("--timesteps: goes with a .csv input; arrays have a shape of their own")
     model = load_with_weights(options)
-    inputs = _read_inputs(Path(options.input), model, options.timesteps)
+    inputs = _read_inputs(Path(options.input), model, options.timesteps, options.separator or ",")
     started = time.perf_counter()
     try:
         result = model.predict(inputs, batch_size=options.batch_size)
@@ -77,19 +88,26 @@ def run(options: argparse.Namespace) -> int:
     return OK
 
 
+def _checked_separator(text: str) -> str:
+    separator = {"\\t": "\t", "tab": "\t"}.get(text, text)
+    if len(separator.encode()) != 1 or separator in '"\r\n.-+' or separator.isalnum():
+        raise UsageError(f"--separator: expected one character such as ';', got {text!r}")
+    return separator
+
+
 def _check_suffix(path: str, what: str) -> None:
     if Path(path).suffix.lower() not in (".npy", ".npz", ".csv"):
         raise UsageError(f"{what}: expected a name that ends in .npy, .npz or .csv, got {path!r}")
 
 
-def _read_inputs(path: Path, model: Model, timesteps: int | None) -> Any:
+def _read_inputs(path: Path, model: Model, timesteps: int | None, separator: str) -> Any:
     """What ``model.predict`` takes, from a file."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".csv":
             if len(model.inputs) != 1:
                 raise UsageError(f"the model has {len(model.inputs)} inputs: give them in an .npz file")
-            return _read_csv(path, model, timesteps)
+            return _read_csv(path, model, timesteps, separator)
         with open(path, "rb") as file:
             # Never pickles: an object array is code.
             loaded = np.load(file, allow_pickle=False)
@@ -117,7 +135,7 @@ def _match_names(arrays: dict[str, NDArray[Any]], model: Model) -> Any:
     return arrays  # predict matches the names, or says which it expects
 
 
-def _read_csv(path: Path, model: Model, timesteps: int | None) -> NDArray[Any]:
+def _read_csv(path: Path, model: Model, timesteps: int | None, separator: str) -> NDArray[Any]:
     """The numbers of a CSV file in the shape of the model's input; see ``unrolled predict --help``."""
     (tensor,) = model.inputs
     shape = list(tensor.shape[1:])
@@ -128,7 +146,7 @@ def _read_csv(path: Path, model: Model, timesteps: int | None) -> NDArray[Any]:
             raise UsageError(f"--timesteps {timesteps}: the model takes {shape[0]} timesteps")
         shape[0] = timesteps
     integers = model.input_dtype(tensor, np.zeros(0, np.int32)) == "int32"
-    table, lengths, lines = _read_rows(path, integers)
+    table, lengths, lines = _read_rows(path, integers, separator)
     rows, columns = table.shape
     if integers:
         table = table.astype(np.int64)
@@ -145,9 +163,11 @@ def _read_csv(path: Path, model: Model, timesteps: int | None) -> NDArray[Any]:
     )
 
 
-def _read_rows(path: Path, integers: bool) -> tuple[NDArray[np.float64], list[int], list[int]]:
+def _read_rows(
+    path: Path, integers: bool, separator: str
+) -> tuple[NDArray[np.float64], list[int], list[int]]:
     """The numbers ``(rows, columns)``; the rows of each sequence that blank lines end, and its last line."""
-    parser = RowParser(str(path), integers=integers)
+    parser = RowParser(str(path), integers=integers, separator=separator)
     numbers = array("d")
     lengths, lines = [0], [0]
     with open(path, "rb") as file:

@@ -90,8 +90,8 @@ def _values(pa: Any, array: Any, name: str, rows: NDArray[Any]) -> Values:
         array = array.cast(pa.float64())
     elif not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
         raise not_numbers(name, str(kind))
-    values = array.to_numpy(zero_copy_only=False)
-    return values
+    numbers: NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _rows(child: Values, lengths: NDArray[Any], name: str, rows: NDArray[Any]) -> Values:

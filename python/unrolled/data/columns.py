@@ -78,7 +78,9 @@ def choose_columns(
         chosen = {port.name: _listed(columns.get(port.name, port.name)) for port in ports}
     elif columns is not None:
         if len(ports) != 1:
-            raise TableError(f"columns: the model has several inputs: say the columns of each of {_names(ports)}")
+            raise TableError(
+                f"columns: the model has several inputs: say the columns of each of {_names(ports)}"
+            )
         chosen = {ports[0].name: _listed(columns)}
     elif all(port.name in names for port in ports):
         chosen = {port.name: [port.name] for port in ports}
@@ -159,7 +161,8 @@ def _together(columns: Sequence[tuple[str, Values]]) -> Values:
         if not same:
             raise TableError(
                 f"columns {first_name!r} and {name!r} do not go together: one has {_shown(first)}, "
-                f"the other {_shown(values)}"
+                f"the other {_shown(values)}; choose the input's columns (columns=, --columns), or carry one "
+                "along (keep=, --keep)"
             )
     if (first[0].ndim if isinstance(first, list) and first else np.ndim(first) - 1) > 1:
         raise TableError(f"column {first_name!r}: lists of lists fill an input alone; give one column")
@@ -191,8 +194,8 @@ def _fitted(port: InputPort, row: NDArray[Any], where: str) -> NDArray[Any]:
         return _fitted(port, row[..., np.newaxis], where)
     got = f"{row.size} numbers" if row.ndim <= 1 else f"a list of shape {row.shape}"
     raise TableError(
-        f"{where}: a row has {got}, input {port.name!r} takes {_wanted(shape)}; choose the columns with "
-        "columns= (--columns)"
+        f"{where}: a row has {got}, input {port.name!r} takes {_wanted(shape)}; choose the input's "
+        "columns (columns=, --columns), or carry some along (keep=, --keep)"
     )
 
 

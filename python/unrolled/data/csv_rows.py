@@ -59,6 +59,8 @@ class RowParser:
         How many numbers a line has; as many as the first where absent.
     integers : bool
         Whether the numbers are ids.
+    separator : str
+        Between numbers: one ASCII character.
 
     Examples
     --------
@@ -71,12 +73,15 @@ class RowParser:
     unrolled.data.csv_rows.CSVError: x.csv, line 4, column 'load': expected a number, got 'n/a'
     """
 
-    def __init__(self, source: str, columns: int | None = None, *, integers: bool = False) -> None:
+    def __init__(
+        self, source: str, columns: int | None = None, *, integers: bool = False, separator: str = ","
+    ) -> None:
         self.source = source
         self.columns = columns
         self.line = 0
         self._names: list[str] | None = None
         self._integers = integers
+        self._separator = separator.encode()
         self._is_first = True
         # Where the number of columns comes from, for messages.
         self._origin = ", one for each feature" if columns is not None else ""
@@ -92,17 +97,17 @@ class RowParser:
         self.line += 1
         if self.line == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
-        line = line.strip()
+        line = line.strip(b" \r\n" if self._separator == b"\t" else None)
         if not line:
             return []
         is_first, self._is_first = self._is_first, False
-        count = line.count(b",") + 1
+        count = line.count(self._separator) + 1
         # Counted before anything is made of it: a line of commas would take 50 times its length.
         if self.columns is None and count > COLUMNS:
             raise self._error(f"{count} fields (at most {COLUMNS})")
         if self.columns is not None and count != self.columns and not (is_first and b'"' in line):
             raise self._error(self._wrong_count(line, count))
-        fields = line.split(b",")
+        fields = line.split(self._separator)
         try:
             numbers = [float(field) for field in fields]
         except ValueError:
@@ -122,11 +127,11 @@ class RowParser:
         text = line.decode("utf-8", "backslashreplace")
         if line.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise self._error("expected UTF-8, got UTF-16: save the file as UTF-8")
-        parts = re.split(r"[,;\t]", text)
+        parts = re.split(f"[,;\t{re.escape(self._separator.decode())}]", text)
         if any(_is_number(part.encode()) for part in parts):
             return False
         try:
-            names = next(csv.reader([text], skipinitialspace=True))
+            names = next(csv.reader([text], delimiter=self._separator.decode(), skipinitialspace=True))
         except csv.Error:
             return False
         if self.columns is not None and len(names) != self.columns:
@@ -141,14 +146,14 @@ class RowParser:
                 raise self._error(f"expected an integer id, got {_shown(fields[index])}", index)
 
     def _wrong_count(self, line: bytes, count: int) -> str:
-        hint = _hint(line)
+        hint = _hint(line, self._separator)
         return f"expected {self.columns} numbers{self._origin}, got {count}{hint}"
 
     def _wrong_field(self, fields: list[bytes]) -> CSVError:
         index = next(index for index, field in enumerate(fields) if not _is_number(field))
         field = fields[index].strip()
         what = "nothing" if not field else repr(_shown(field))
-        return self._error(f"expected a number, got {what}{_hint(field)}", index)
+        return self._error(f"expected a number, got {what}{_hint(field, self._separator)}", index)
 
     def _error(self, message: str, column: int | None = None) -> CSVError:
         place = f"{self.source}, line {self.line}"
@@ -171,12 +176,14 @@ def _shown(field: bytes) -> str:
     return printable(field[:100].decode("utf-8", "backslashreplace"), 60)
 
 
-def _hint(text: bytes) -> str:
+def _hint(text: bytes, used: bytes) -> str:
     """What to do about a field, or a line, that is no number."""
     shown = text[:1000].decode("utf-8", "backslashreplace")
     for separator, name in _SEPARATORS.items():
-        if separator in shown:
-            return f"; the file separates its columns by {name}: replace them by commas"
+        if separator in shown and separator.encode() != used:
+            return (
+                f"; the file separates its columns by {name}: predict --separator, or replace them by commas"
+            )
     if _DATE.search(shown):
         return "; leave out columns of dates and times"
     return ""

@@ -69,6 +69,8 @@ class CSVTable:
             self.names = [field.strip() for field in fields]
         else:
             self.names = [str(number) for number in range(1, len(fields) + 1)]
+        # What `blocks` has read of the file, compressed as it is, for progress.
+        self.bytes_read = 0
         # Where the rows begin, in bytes.
         self.start = start + len(first) if self.has_names else start
 
@@ -104,6 +106,7 @@ class CSVTable:
                     raise CSVError(f"{self.path}: a line is longer than {LINE_BYTES >> 20} MiB")
                 text = self._decoded(data, position)
                 position += len(data)
+                self.bytes_read = file.fileobj.tell() if self.is_compressed else position - start  # type: ignore[attr-defined]
                 lines = [line for line in text.split("\n") if line and not line.isspace()]
                 if lines:
                     yield lines
@@ -126,7 +129,7 @@ class CSVTable:
 
     def texts(self, lines: Sequence[str], columns: Sequence[int]) -> list[list[str]]:
         """For each of some columns its fields as they are, unquoted."""
-        rows = [fields for fields in csv.reader(lines, delimiter=self.separator)]
+        rows = list(csv.reader(lines, delimiter=self.separator))
         return [[row[column] for row in rows] for column in columns]
 
     def _check_counts(self, lines: Sequence[str]) -> None:

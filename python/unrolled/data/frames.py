@@ -72,7 +72,7 @@ def _pandas_values(frame: Any, name: str) -> Values:
     return column_values(pa.array(series, from_pandas=False), name)
 
 
-def predict_other(model: Model, x: Any, batch_size: int | None, verbose: str | int) -> Any:
+def predict_other(model: Model, x: Any, batch_size: int | None, verbose: str | int) -> tuple[Any, bool]:
     """``model.predict`` of what is neither arrays nor lists of them.
 
     Parameters
@@ -87,24 +87,37 @@ def predict_other(model: Model, x: Any, batch_size: int | None, verbose: str | i
     -------
     ndarray, or a list or dict of them
         As ``predict``. An output of which rows differ in length is a list of arrays.
+    bool
+        Whether the object is any of these; the result is None where it is not.
 
     Raises
     ------
     ValueError
-        The object is none of these, or does not fit.
+        The object does not fit.
     """
     if library_of(x) == "torch" and hasattr(x, "detach"):
-        return model.predict(tensor_array(x), batch_size=batch_size, verbose=verbose)
+        return model.predict(tensor_array(x), batch_size=batch_size, verbose=verbose), True
     found = columns_of(x)
     if found is not None:
         names, get = found
         ports = ports_of(model)
         chosen = choose_columns(ports, names)
         inputs = [arranged(port, [(name, get(name)) for name in chosen[port.name]]) for port in ports]
-        return predict_values(model, inputs, batch_size, verbose)
-    if isinstance(x, Iterable) and not isinstance(x, str | bytes):
-        return _predict_batches(model, iter(x), batch_size, type(x).__name__)
-    return None
+        return predict_values(model, inputs, batch_size, verbose), True
+    if isinstance(x, Iterable) and not isinstance(x, str) and not _is_array(x):
+        return _predict_batches(model, iter(x), batch_size, type(x).__name__), True
+    return None, False
+
+
+def _is_array(x: Any) -> bool:
+    """Whether NumPy can look at the memory of an object."""
+    if hasattr(type(x), "__array__") or hasattr(type(x), "__array_interface__"):
+        return True
+    try:
+        memoryview(x)
+    except TypeError:
+        return False
+    return True
 
 
 def _has_targets(batch: Any, inputs: int) -> bool:

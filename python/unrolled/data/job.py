@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from unrolled.data.ahead import read_ahead
 from unrolled.data.arrow import import_pyarrow
-from unrolled.data.columns import Columns
 from unrolled.data.predicting import TablePredictor, as_mapping
 from unrolled.data.sinks import Sink, open_sink
 from unrolled.data.sources import Part, TableFile, find_files, kind_of
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 JOB_FILE, SUCCESS_FILE = "_job.json", "_SUCCESS"
-# Called after every batch with the rows that it had.
-Progress = Callable[[Part, int], None]
+# Called after every batch with its part, its rows, and how much of the part is done, from 0 to 1.
+Progress = Callable[[Part, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -276,7 +275,7 @@ def _predict_part(
             raise TableError(f"{where}: {error}") from None
         first_row += batch.num_rows
         if progress is not None:
-            progress(part, batch.num_rows)
+            progress(part, batch.num_rows, table.share_read(part, first_row))
 
 
 def _split(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

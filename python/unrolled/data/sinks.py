@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,8 +91,15 @@ def open_sink(
         texts = [field.name for field in schema if not _is_output(field.name, outputs)]
         writer = pq.ParquetWriter(file, schema, use_dictionary=texts)
     sink = Sink(writer, schema)
-    yield sink
-    sink.flush()
+    try:
+        yield sink
+        sink.flush()
+    except BaseException:
+        with suppress(
+            Exception
+        ):  # the file is given up; closed now, the writer is silent when it is collected
+            writer.close()
+        raise
     writer.close()
 
 

@@ -222,12 +222,20 @@ class TableFile:
                 raise
             raise TableError(f"{self.path}: {error}") from error
 
+    def share_read(self, part: Part, rows: int) -> float:
+        """How much of a part has been read when so many rows of it have, from 0 to 1."""
+        if part.rows >= 0:
+            return min(1.0, rows / max(part.rows, 1))
+        if self._csv is not None:
+            return min(1.0, self._csv.bytes_read / max(part.size, 1))
+        return 0.0
+
     def row_bytes(self, names: Sequence[str]) -> int | None:
         """About how much memory a row of some columns takes; None where only reading tells."""
         if self.kind != "parquet":
             return None
         with _parquet(self.path) as file:
-            total = 0
+            total, rows = 0, int(file.metadata.num_rows)
             for index in range(file.num_row_groups):
                 group = file.metadata.row_group(index)
                 for number in range(group.num_columns):
@@ -235,7 +243,7 @@ class TableFile:
                     if chunk.path_in_schema.split(".")[0] in {name.split(".")[0] for name in names}:
                         width = 8 if chunk.physical_type != "BYTE_ARRAY" else 16
                         total += max(chunk.num_values * width, chunk.total_uncompressed_size)
-            return total // max(file.metadata.num_rows, 1)
+            return total // max(rows, 1)
 
 
 def _parquet(path: str) -> Any:
@@ -267,5 +275,7 @@ def _csv_batches(
             some = lines[first : first + rows]
             values = table.numbers(some, used)
             columns = [pa.array(values[:, index]) for index in range(len(used))]
-            columns += [pa.array(column, pa.string()) for column in table.texts(some, carried)] if kept else []
+            columns += (
+                [pa.array(column, pa.string()) for column in table.texts(some, carried)] if kept else []
+            )
             yield pa.RecordBatch.from_arrays(columns, names=names)

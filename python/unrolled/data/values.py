@@ -64,7 +64,7 @@ def from_objects(items: Sequence[Any], column: str, first_row: int = 0) -> Value
     TableError
         A row is missing, is no number, or has features of different lengths.
     """
-    rows = []
+    rows: list[NDArray[Any]] = []
     for number, item in enumerate(items, first_row):
         if item is None or type(item).__name__ in ("NAType", "NaTType"):
             raise missing(column, number)
@@ -84,7 +84,7 @@ def from_objects(items: Sequence[Any], column: str, first_row: int = 0) -> Value
             raise not_numbers(column, type(inner).__name__)
         if row.dtype.kind not in "fiub":
             raise not_numbers(column, f"{type(item).__name__} {str(item)[:40]!r} in row {number}")
-        if rows and row.shape[1:] != rows[0].shape[1:] or rows and row.ndim != rows[0].ndim:
+        if rows and (row.ndim, row.shape[1:]) != (rows[0].ndim, rows[0].shape[1:]):
             raise TableError(
                 f"column {column!r}: row {first_row} has shape {rows[0].shape}, row {number} {row.shape}"
             )

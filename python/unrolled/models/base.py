@@ -230,10 +230,12 @@ class Model(Layer):
 
         Parameters
         ----------
-        x : array_like, or list or dict of array_like
+        x : array_like, or list or dict of array_like; table; iterable of batches
             ``(batch, ...)`` as ``input_shape`` says; numbers of any dtype that converts safely. Several
             inputs: a dict by key or input name, or a list in the order of ``inputs`` (which for a model
-            with a dict of inputs is the order of the sorted keys, as in Keras).
+            with a dict of inputs is the order of the sorted keys, as in Keras). Also a DataFrame of pandas
+            or polars or a table of Arrow, with columns named as the inputs or, for one input, of its
+            numbers alone; a generator, a ``tf.data.Dataset`` or another iterable of batches.
         batch_size : int, optional
             Rows computed together at most. Never changes a result; chosen where absent. A stateful model
             takes rows in batches of this size, states carried from batch to batch, as Keras does.
@@ -257,6 +259,12 @@ class Model(Layer):
         >>> model.predict(np.zeros((5, 2, 10))).shape
         (5, 3)
         """
+        if not isinstance(x, np.ndarray | list | tuple | dict | np.generic | int | float):
+            from unrolled.data.frames import predict_other
+
+            result, is_table = predict_other(self, x, batch_size, verbose)
+            if is_table:
+                return result
         if not self.built:  # as Keras does with a model that has not seen its input's shape
             with self._plans.compiling:
                 self.ensure_built(np.shape(x))
