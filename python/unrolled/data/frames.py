@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import tree
 from unrolled.data.arrow import column_values, import_pyarrow
 from unrolled.data.columns import arranged, choose_columns, ports_of
-from unrolled.data.predicting import concatenated, predict_values
+from unrolled.data.predicting import concatenated, predict_leaves
 from unrolled.data.values import TableError, Values, from_objects
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def predict_other(model: Model, x: Any, batch_size: int | None, verbose: str | i
         ports = ports_of(model)
         chosen = choose_columns(ports, names)
         inputs = [arranged(port, [(name, get(name)) for name in chosen[port.name]]) for port in ports]
-        return predict_values(model, inputs, batch_size, verbose), True
+        leaves, like = predict_leaves(model, inputs, batch_size, verbose)
+        return tree.unflatten(like, iter(leaves)), True
     if isinstance(x, Iterable) and not isinstance(x, str) and not _is_array(x):
         return _predict_batches(model, iter(x), batch_size, type(x).__name__), True
     return None, False

@@ -39,51 +39,51 @@ class Output:
 
 
 def outputs_of(model: Model) -> list[Output]:
-    """The outputs: "output"; "output_0", "output_1", ...; or the keys of a dict, as ``unrolled predict`` names them."""
+    """The outputs in flattened order, with the names that ``unrolled predict`` gives them.
+
+    They are "output", or "output_0", "output_1", ..., or the keys of a dict.
+    """
     described = model.output_tree()
+    leaves = _described(described)
     if isinstance(described, tuple):
-        named = {"output": described}
-    elif isinstance(described, dict) and all(isinstance(leaf, tuple) for leaf in described.values()):
-        named = described
+        names = ["output"]
+    elif isinstance(described, dict) and len(described) == len(leaves):
+        names = sorted(described)
     else:
-        named = {f"output_{index}": leaf for index, leaf in enumerate(_described(described))}
-    return [Output(name, tuple(shape[1:]), str(dtype)) for name, (shape, dtype) in named.items()]
+        names = [f"output_{index}" for index in range(len(leaves))]
+    return [
+        Output(name, tuple(shape[1:]), str(dtype)) for name, (shape, dtype) in zip(names, leaves, strict=True)
+    ]
 
 
 def _described(described: Any) -> list[tuple[Any, Any]]:
+    """The (shape, dtype) of the outputs, dicts in the order of their sorted keys."""
     if isinstance(described, tuple):
         return [described]
-    children = described.values() if isinstance(described, dict) else described
+    children = [described[key] for key in sorted(described)] if isinstance(described, dict) else described
     return [leaf for child in children for leaf in _described(child)]
 
 
-def named_outputs(result: Any, outputs: Sequence[Output]) -> dict[str, Any]:
-    """What ``predict`` gave, by the names of ``outputs_of``."""
-    if len(outputs) == 1 and not isinstance(result, list | tuple | dict):
-        return {outputs[0].name: result}
-    if isinstance(result, dict) and set(result) == {output.name for output in outputs}:
-        return {output.name: result[output.name] for output in outputs}
-    return dict(zip((output.name for output in outputs), tree.leaves(result), strict=True))
-
-
-def predict_values(
+def predict_leaves(
     model: Model, inputs: Sequence[Values], batch_size: int | None = None, verbose: str | int = 0
-) -> Any:
+) -> tuple[list[Values], Any]:
     """Predict inputs that may have rows of different lengths.
 
     Returns
     -------
-    ndarray, or a list or dict of them
-        As ``predict``; an output of which the rows differ in length is a list of arrays.
+    list of Values
+        The outputs in flattened order.
+    object
+        Something in the structure of the model's outputs.
     """
     if not any(isinstance(values, list) for values in inputs):
-        return model.predict(
-            inputs[0] if len(inputs) == 1 else list(inputs), batch_size=batch_size, verbose=verbose
-        )
+        x = inputs[0] if len(inputs) == 1 else list(inputs)
+        result = model.predict(x, batch_size=batch_size, verbose=verbose)
+        return list(tree.leaves(result)), result
     rows = [row[0] if len(row) == 1 else list(row) for row in zip(*inputs, strict=True)]
     results = model.predict_sequences(rows, batch_size=batch_size)
-    flat = [stacked(leaf) for leaf in zip(*(tree.leaves(result) for result in results), strict=True)]
-    return tree.unflatten(results[0], iter(flat))
+    leaves = zip(*(tree.leaves(result) for result in results), strict=True)
+    return [stacked(leaf) for leaf in leaves], results[0]
 
 
 class TablePredictor:
@@ -157,15 +157,15 @@ class TablePredictor:
 
     def predict(
         self, get: Callable[[str], Values], names: Sequence[str], first_row: int = 0, verbose: str | int = 0
-    ) -> dict[str, Any]:
+    ) -> dict[str, Values]:
         """The outputs by name, of a table whose columns ``get`` gives."""
         chosen = self.chosen(names)
         inputs = [
             arranged(port, [(name, get(name)) for name in chosen[port.name]], first_row)
             for port in self.ports
         ]
-        result = predict_values(self.model, inputs, self.batch_size, verbose)
-        return named_outputs(result, self.outputs)
+        leaves, _ = predict_leaves(self.model, inputs, self.batch_size, verbose)
+        return dict(zip((output.name for output in self.outputs), leaves, strict=True))
 
     def predict_batch(self, batch: pa.RecordBatch, first_row: int = 0) -> pa.RecordBatch:
         """Kept columns and outputs of a record batch."""
