@@ -64,7 +64,12 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
 
 def digest_of_model(model: Model) -> str:
     """SHA-256 of a model's structure and weights."""
-    structure = [model.class_name, model.name, [_described(layer) for layer in model.layers]]
+    structure = [
+        model.class_name,
+        model.name,
+        model.input_shape,
+        [_described(layer) for layer in model.layers],
+    ]
     total = hashlib.sha256(json.dumps(structure, sort_keys=True, default=repr).encode())
     for weight in model.get_weights():
         total.update(f"{weight.dtype}{weight.shape}".encode() + np.ascontiguousarray(weight).tobytes())

@@ -75,11 +75,10 @@ class Predictor:
         if isinstance(model, str | os.PathLike):
             self._path: str | None = os.path.abspath(os.fspath(model))
             self._model: Model | None = None
-            self.digest = digest_of_path(self._path)
+            self._digest = digest_of_path(self._path)
         else:
             model.check_built()
-            self._path, self._model = None, model
-            self.digest = digest_of_model(model)
+            self._path, self._model, self._digest = None, model, ""
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise ValueError(f"threads: expected a positive integer or None, got {threads!r}")
         self.columns = columns
@@ -89,7 +88,19 @@ class Predictor:
         self._tables: TablePredictor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_tables": None}
+        return self.__dict__ | {"_tables": None, "_digest": self.digest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        sent = self._model
+        if sent is not None:
+            # A copy that nobody else holds: tasks of one process share the first that came.
+            self._model = cached(self._digest, lambda: sent)
+
+    @property
+    def digest(self) -> str:
+        """What tells this model from others: SHA-256 of its file, or of its structure and weights."""
+        return self._digest if self._model is None else digest_of_model(self._model)
 
     @property
     def tables(self) -> TablePredictor:
@@ -101,7 +112,8 @@ class Predictor:
             The file has changed since this object was made, or the model cannot run on tables.
         """
         if self._tables is None:
-            model = cached(self.digest, self._load)
+            # A model that was given is the caller's, who may change it: it is not shared.
+            model = cached(self._digest, self._load) if self._model is None else self._model
             self._tables = TablePredictor(model, self.columns, self.keep, self.batch_size)
         return self._tables
 
@@ -111,10 +123,8 @@ class Predictor:
         return self.tables.model
 
     def _load(self) -> Model:
-        if self._path is None:
-            assert self._model is not None
-            return self._model
-        if digest_of_path(self._path) != self.digest:
+        assert self._path is not None
+        if digest_of_path(self._path) != self._digest:
             raise ValueError(f"{self._path}: has another content here than where the Predictor was made")
         return unrolled.load_model(self._path)
 

@@ -159,7 +159,7 @@ def begin_folder(job: Job, *, resume: bool) -> None:
     """
     folder = Path(job.target)
     record = folder / JOB_FILE
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(not path.name.startswith(".unrolled-") for path in folder.iterdir()):
         if not record.exists():
             raise TableError(f"{folder}: is not empty, and holds no job of unrolled; name a new folder")
         if not resume:
