@@ -63,18 +63,13 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def digest_of_model(model: Model) -> str:
-    """SHA-256 of a model's structure and weights."""
-    structure = [
-        model.class_name,
-        model.name,
-        model.input_shape,
-        [_described(layer) for layer in model.layers],
-    ]
+    """SHA-256 of a model's config, the rules of its Keras version, and its weights.
+
+    A function in it (``custom_objects``) counts by its name and where it stands in memory, so that two
+    processes do not take different ones for the same.
+    """
+    structure = [model.class_name, repr(model.semantics), model.get_config()]
     total = hashlib.sha256(json.dumps(structure, sort_keys=True, default=repr).encode())
     for weight in model.get_weights():
         total.update(f"{weight.dtype}{weight.shape}".encode() + np.ascontiguousarray(weight).tobytes())
     return total.hexdigest()
-
-
-def _described(layer: object) -> object:
-    return [type(layer).__name__, layer.get_config()]  # type: ignore[attr-defined]

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from unrolled.cli.common import OK, UsageError, load_with_weights
+from unrolled.cli.common import OK, UsageError, load_with_weights, say
 from unrolled.data.csv_rows import CSVError
 from unrolled.data.sources import kind_of
 from unrolled.data.values import TableError
+from unrolled.errors import printable
 
 if TYPE_CHECKING:
     from unrolled.data.job import Job, Progress
@@ -105,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
     seconds = time.perf_counter() - started
     speed = f"{rows:,} rows in {seconds:.1f} s ({rows / max(seconds, 1e-9):,.0f} a second)"
     parts = f", {pending} of {len(job.parts)} parts" if job.is_folder else ""
-    print(f"{options.output}: {speed}{parts}, from {model.name!r}")
+    say(f"{options.output}: {speed}{parts}, from {printable(model.name)!r}")
     return OK
 
 
