@@ -50,8 +50,12 @@ COMMAND = """
 import sys
 import unrolled
 from unrolled.cli import main
-unrolled.set_num_threads(1)
-sys.exit(main(["predict", "model.keras", sys.argv[1], "-o", sys.argv[2], "--columns", "x", "--keep", "id", *sys.argv[3:]]))
+command = ["predict", "model.keras", sys.argv[1], "-o", sys.argv[2], "--columns", "x", "--keep", "id", *sys.argv[3:]]
+if __name__ == "__main__":
+    if "--dask" not in command:
+        unrolled.set_num_threads(1)
+    code = main(command)
+    sys.exit(code)
 """
 DASK_MAP = """
 import sys
@@ -223,8 +227,9 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
 
 
 def measure_memory(options: argparse.Namespace, folder: Path) -> None:
-    program = COMMAND.replace("sys.exit(", "code = (") + (
-        '\nprint([line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].split()[1])'
+    program = COMMAND.replace(
+        "    sys.exit(code)",
+        '    print([line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].split()[1])',
     )
     print("| one file of | row groups | size | most memory |\n|---|---:|---:|---:|")
     for group_rows in (options.rows, 10_000):
