@@ -181,9 +181,7 @@ def _hint(text: bytes, used: bytes) -> str:
     shown = text[:1000].decode("utf-8", "backslashreplace")
     for separator, name in _SEPARATORS.items():
         if separator in shown and separator.encode() != used:
-            return (
-                f"; the file separates its columns by {name}: predict --separator, or replace them by commas"
-            )
+            return f"; the file separates its columns by {name}: replace them by commas, or name the separator (predict --separator)"
     if _DATE.search(shown):
         return "; leave out columns of dates and times"
     return ""
