@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -16,6 +17,7 @@ import unrolled
 from tests.tables.models import forecaster, series
 from unrolled.batch import Predictor, predict_files
 from unrolled.data import sources
+from unrolled.data.ahead import read_ahead
 from unrolled.data.sources import find_files
 
 pa = pytest.importorskip("pyarrow")
@@ -143,6 +145,47 @@ def test_errors_name_file_column_and_row_and_leave_nothing(folder, model, tmp_pa
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 
+def test_rows_are_counted_from_the_start_of_a_file_whatever_its_parts(folder, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "PART_BYTES", 1)
+    bad = table_of(series(30))
+    rows = bad["x"].to_pylist()
+    rows[25] = rows[25][:-1]
+    column = pa.array(rows, pa.list_(pa.float32()))
+    pq.write_table(bad.set_column(1, "x", column), tmp_path / "bad.parquet", row_group_size=8)
+    for target in ("out", "out.parquet"):
+        with pytest.raises(ValueError, match=r"bad\.parquet: column 'x', row 25: a row has 14 numbers"):
+            predict_files(Predictor(model, columns="x"), tmp_path / "bad.parquet", tmp_path / target)
+
+
+def test_names_with_dots_and_signs_are_columns_like_others(tmp_path):
+    model = forecaster(1, 3)
+    x = series(9, 1)
+    names = ["a.b", "x y", "é/%"]
+    pq.write_table(pa.table({name: x[:, 0, i] for i, name in enumerate(names)}), tmp_path / "t.parquet")
+    predict_files(
+        Predictor(model, columns=names, keep=["a.b"]), tmp_path / "t.parquet", tmp_path / "o.parquet"
+    )
+    table = pq.read_table(tmp_path / "o.parquet")
+    np.testing.assert_array_equal(table["output"].to_numpy(), model.predict(x)[:, 0])
+    np.testing.assert_array_equal(table["a.b"].to_numpy(), x[:, 0, 0])
+
+
+def test_reading_ahead_hands_over_errors_and_ends_its_thread():
+    def failing():
+        yield 1
+        raise OSError("gone")
+
+    items = read_ahead(failing())
+    assert next(items) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(items)
+    endless = read_ahead(iter(int, 1))
+    assert next(endless) == 0
+    endless.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "unrolled-read-ahead"]
+    assert list(read_ahead(iter(range(5)))) == [0, 1, 2, 3, 4]
+
+
 def test_files_with_other_columns_are_found_before_anything_is_written(folder, model, tmp_path):
     table = table_of(series(3))
     pq.write_table(table.drop_columns(["x"]), folder / "m.parquet")
@@ -165,6 +208,9 @@ def test_a_target_that_cannot_be_is_refused(folder, model, tmp_path):
         predict_files(predictor, folder / "a.parquet", folder / "a.parquet")
     with pytest.raises(ValueError, match="cannot be that of the output"):
         predict_files(predictor, folder, folder)
+    for inside in ("out", "out.parquet"):
+        with pytest.raises(ValueError, match="lies in the folder of the input"):
+            predict_files(predictor, folder, folder / inside)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").touch()
     with pytest.raises(ValueError, match="is not empty, and holds no job"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -68,7 +69,7 @@ def choose_columns(
     TableError
         A column is missing or there twice; several inputs and no choice.
     """
-    doubled = [name for name in names if list(names).count(name) > 1]
+    doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
         raise TableError(f"the table has several columns {doubled[0]!r}: rename them")
     if isinstance(columns, Mapping):
@@ -105,8 +106,9 @@ def _names(ports: Sequence[InputPort]) -> list[str]:
 
 
 def _check_there(names: Sequence[str], wanted: Sequence[str], what: str) -> None:
+    there = set(names)
     for name in wanted:
-        if name not in names:
+        if name not in there:
             shown = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
             raise TableError(f"{what} {name!r}: the table has no such column, only {shown}")
 

@@ -44,7 +44,9 @@ def columns_of(x: Any) -> tuple[list[str], Callable[[str], Values]] | None:
     if library == "pandas":
         if not hasattr(x, "columns"):
             raise TableError(f"expected a DataFrame, got {type(x).__name__}: use to_frame() or to_numpy()")
-        return [str(name) for name in x.columns], lambda name: _pandas_values(x, name)
+        positions = {str(name): position for position, name in enumerate(x.columns)}
+        names = [str(name) for name in x.columns]
+        return names, lambda name: _pandas_values(x.iloc[:, positions[name]], name)
     if library == "dask":
         raise TableError(
             "a Dask collection is predicted by unrolled.batch.Predictor(model).map(frame), or compute() it"
@@ -60,9 +62,7 @@ def columns_of(x: Any) -> tuple[list[str], Callable[[str], Values]] | None:
     return None
 
 
-def _pandas_values(frame: Any, name: str) -> Values:
-    position = next(index for index, column in enumerate(frame.columns) if str(column) == name)
-    series = frame.iloc[:, position]
+def _pandas_values(series: Any, name: str) -> Values:
     if isinstance(series.dtype, np.dtype):
         if series.dtype.kind in "fiub":
             values: NDArray[Any] = series.to_numpy()

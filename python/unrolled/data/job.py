@@ -125,6 +125,8 @@ def plan_job(
         parts += table.parts()
     if is_folder and _inside(files[0], shown):
         raise TableError(f"{shown}: the folder of the input cannot be that of the output")
+    if os.path.isdir(source) and _inside(shown, os.fspath(source)):
+        raise TableError(f"{shown}: lies in the folder of the input, {os.fspath(source)}; name another place")
     identity = {
         "model": digest,
         "columns": as_mapping(predictor.columns),
@@ -265,17 +267,18 @@ def _predict_part(
     table = TableFile(part.path, job.separator)
     numbers = predictor.numbers(table.schema.names)
     rows = predictor.rows_at_once(table.row_bytes([*numbers, *predictor.keep]))
-    first_row = 0
+    first_row, read = table.first_row(part), 0
     batches = table.batches(part, numbers, predictor.keep, rows)
     for batch in read_ahead(_split(batches, rows)):
         try:
             sink.write(predictor.predict_batch(batch, first_row))
         except TableError as error:
-            where = part.path if part.start <= 0 else f"{part.path}, rows counted from part {part.start}"
-            raise TableError(f"{where}: {error}") from None
+            counted = "" if part.kind != "ipc" or part.start <= 0 else f", from record batch {part.start} on"
+            raise TableError(f"{part.path}{counted}: {error}") from None
         first_row += batch.num_rows
+        read += batch.num_rows
         if progress is not None:
-            progress(part, batch.num_rows, table.share_read(part, first_row))
+            progress(part, batch.num_rows, table.share_read(part, read))
 
 
 def _split(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

@@ -222,6 +222,13 @@ class TableFile:
                 raise
             raise TableError(f"{self.path}: {error}") from error
 
+    def first_row(self, part: Part) -> int:
+        """The number of a part's first row in its file; 0 where only reading tells."""
+        if self.kind != "parquet":
+            return 0
+        with _parquet(self.path) as file:
+            return sum(int(file.metadata.row_group(index).num_rows) for index in range(part.start))
+
     def share_read(self, part: Part, rows: int) -> float:
         """How much of a part has been read when so many rows of it have, from 0 to 1."""
         if part.rows >= 0:
