@@ -252,9 +252,9 @@ def test_the_package_needs_numpy_only_and_cannot_run_code(path):
         assert top not in FORBIDDEN_MODULES, f"{name_of(path)} imports {top}"
         if top == "rich":
             assert in_function, "rich is optional"
-        elif top in PEERS and name_of(path).endswith(("cli/benchmark.py", "cli/oracle.py")):
-            assert in_function, f"{top} is optional"
-        elif top in EXTRAS.get(room(path), ()):
+        elif (
+            top in PEERS and name_of(path).endswith(("cli/benchmark.py", "cli/oracle.py"))
+        ) or top in EXTRAS.get(room(path), ()):
             assert in_function, f"{top} is optional"
         elif top in SERVERS and room(path) == "serving":
             assert in_function or path.stem not in ("__init__", "options"), f"{top} is optional"

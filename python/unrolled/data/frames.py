@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import tree
 from unrolled.data.arrow import column_values, import_pyarrow
 from unrolled.data.columns import arranged, choose_columns, ports_of
 from unrolled.data.predicting import concatenated, predict_leaves
 from unrolled.data.values import TableError, Values, from_objects
+from unrolled.engine import tree
 
 if TYPE_CHECKING:
     from unrolled.models import Model

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import tree
 from unrolled.data.arrow import as_batch, column_values, import_pyarrow, output_type, to_arrow
 from unrolled.data.columns import Columns, arranged, choose_columns, ports_of
 from unrolled.data.values import TableError, Values, stacked
+from unrolled.engine import tree
 
 if TYPE_CHECKING:
     import pyarrow as pa
