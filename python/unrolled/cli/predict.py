@@ -145,8 +145,9 @@ def _read_csv(path: Path, model: Model, timesteps: int | None, separator: str) -
         if shape[0] not in (None, timesteps):
             raise UsageError(f"--timesteps {timesteps}: the model takes {shape[0]} timesteps")
         shape[0] = timesteps
-    integers = model.input_dtype(tensor, np.zeros(0, np.int32)) == "int32"
-    table, lengths, lines = _read_rows(path, integers, separator)
+    dtype = model.input_dtype(tensor, np.zeros(0, np.int32))
+    integers = dtype == "int32"
+    table, lengths, lines = _read_rows(path, dtype, separator)
     rows, columns = table.shape
     if integers:
         table = table.astype(np.int64)
@@ -163,12 +164,11 @@ def _read_csv(path: Path, model: Model, timesteps: int | None, separator: str) -
     )
 
 
-def _read_rows(
-    path: Path, integers: bool, separator: str
-) -> tuple[NDArray[np.float64], list[int], list[int]]:
+def _read_rows(path: Path, dtype: str, separator: str) -> tuple[NDArray[Any], list[int], list[int]]:
     """The numbers ``(rows, columns)``; the rows of each sequence that blank lines end, and its last line."""
-    parser = RowParser(str(path), integers=integers, separator=separator)
-    numbers = array("d")
+    parser = RowParser(str(path), integers=dtype == "int32", separator=separator)
+    # Kept as the model takes them: the file is text of many times that size.
+    numbers = array("f" if dtype == "float32" else "d")
     lengths, lines = [0], [0]
     with open(path, "rb") as file:
         for line in read_lines(file, str(path)):
@@ -186,7 +186,7 @@ def _read_rows(
         lengths.pop()
     if not numbers or parser.columns is None:
         raise UsageError(f"{path}: holds no numbers")
-    return np.frombuffer(numbers).reshape(-1, parser.columns), lengths, lines
+    return np.frombuffer(numbers, numbers.typecode).reshape(-1, parser.columns), lengths, lines
 
 
 def _sequence_length(path: Path, known: int | None, lengths: list[int], lines: list[int]) -> int:
