@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import unrolled
-from unrolled.batch.predictor import Predictor, empty_like, threads_held
+from unrolled.batch.threads import threads_held
+from unrolled.data.arrow import import_pyarrow
 from unrolled.data.job import Job, Progress, begin_folder, end_folder, run_part
 from unrolled.data.values import TableError
+
+if TYPE_CHECKING:
+    from unrolled.batch.predictor import Predictor
 
 
 def import_dask() -> Any:
@@ -103,10 +109,28 @@ def map_frame(predictor: Predictor, frame: Any) -> Any:
     dask, _ = import_dask()
     if not hasattr(frame, "map_partitions"):
         raise TableError(f"expected a Dask DataFrame, got {type(frame).__name__}")
-    meta = empty_like(predictor, frame._meta)
+    meta = _empty_like(predictor, dask.dataframe.dispatch.make_meta(frame))
     # Delayed, the predictor is one task of the graph and not a part of every partition's.
     return frame.map_partitions(_apply, dask.delayed(predictor), meta=meta)
 
 
 def _apply(frame: Any, predictor: Predictor) -> Any:
     return predictor(frame)
+
+
+def _empty_like(predictor: Predictor, frame: Any) -> Any:
+    """The columns that ``predictor`` gives for a frame of pandas, without rows."""
+    pa = import_pyarrow()
+    tables = predictor.tables
+    result = frame[tables.keep].iloc[:0]
+    for output in tables.outputs:
+        kind = tables.schema(pa.schema([(name, pa.null()) for name in tables.keep])).field(output.name).type
+        result = result.assign(**{output.name: _empty_column(kind)})
+    return result
+
+
+def _empty_column(kind: Any) -> Any:
+    pa = import_pyarrow()
+    if pa.types.is_nested(kind):
+        return np.empty(0, dtype=object)
+    return np.empty(0, dtype=kind.to_pandas_dtype())

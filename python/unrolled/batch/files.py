@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from unrolled.batch.predictor import Predictor, threads_held
+from unrolled.batch.predictor import Predictor
+from unrolled.batch.threads import threads_held
 from unrolled.data.job import Job, Progress, plan_job, run_job
 
 if TYPE_CHECKING:

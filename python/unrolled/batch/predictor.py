@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import unrolled
 from unrolled.batch.cache import cached, digest_of_model, digest_of_path
+from unrolled.batch.threads import threads_held
 from unrolled.data.arrow import import_pyarrow, to_arrow
 from unrolled.data.columns import Columns
 from unrolled.data.frames import columns_of, library_of
@@ -272,47 +271,3 @@ def _objects(values: Values) -> Any:
     for index, row in enumerate(values):
         column[index] = row
     return column
-
-
-_holders = 0
-_before = 0
-_threads_lock = threading.Lock()
-
-
-@contextmanager
-def threads_held(threads: int | None) -> Iterator[None]:
-    """Compute with so many threads inside; what was set before is set again when the last one leaves."""
-    global _holders, _before
-    if threads is None:
-        yield
-        return
-    with _threads_lock:
-        if _holders == 0:
-            _before = unrolled.get_num_threads()
-            unrolled.set_num_threads(threads)
-        _holders += 1
-    try:
-        yield
-    finally:
-        with _threads_lock:
-            _holders -= 1
-            if _holders == 0:
-                unrolled.set_num_threads(_before)
-
-
-def empty_like(predictor: Predictor, frame: Any) -> Any:
-    """The columns that ``predictor`` gives for a frame of pandas, without rows."""
-    pa = import_pyarrow()
-    tables = predictor.tables
-    result = frame[tables.keep].iloc[:0]
-    for output in tables.outputs:
-        kind = tables.schema(pa.schema([(name, pa.null()) for name in tables.keep])).field(output.name).type
-        result = result.assign(**{output.name: _empty_column(kind)})
-    return result
-
-
-def _empty_column(kind: Any) -> Any:
-    pa = import_pyarrow()
-    if pa.types.is_nested(kind):
-        return np.empty(0, dtype=object)
-    return np.empty(0, dtype=kind.to_pandas_dtype())
