@@ -14,9 +14,9 @@ py::list run(const Plan& plan, const py::sequence& inputs, Index max_rows, int t
     fail({"expected ", std::to_string(plan.input_count()), " inputs, got ", std::to_string(count)});
   }
   if (max_rows < 0 || threads < 0) fail({"expected max_rows and threads of at least 0"});
-  Few<py::object> arrays(count);
-  Few<TensorType> types(count);
-  Few<const void*> from(count);
+  SmallVector<py::object> arrays(count);
+  SmallVector<TensorType> types(count);
+  SmallVector<const void*> from(count);
   for (std::size_t i = 0; i < count; ++i) {
     const py::object item = inputs[i];
     py::array array = check_input(plan, i, item, types[i]);
@@ -26,7 +26,7 @@ py::list run(const Plan& plan, const py::sequence& inputs, Index max_rows, int t
   Plan::Run call(plan, types.get());
   const std::span<const TensorType> outputs = call.outputs();
   py::list results(outputs.size());
-  Few<void*> to(outputs.size());
+  SmallVector<void*> to(outputs.size());
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     py::array array = new_array(outputs[i]);
     to[i] = array.mutable_data();

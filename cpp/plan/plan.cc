@@ -12,6 +12,7 @@
 #include <omp.h>
 #endif
 
+#include "base/small_vector.h"
 #include "base/threads.h"
 
 namespace unrolled {
@@ -29,24 +30,7 @@ constexpr Index kStreamedBlock = 128;
 constexpr Index kStatelessBlock = 256;
 constexpr double kWorkspaceBytes = 64.0 * (1 << 20);
 constexpr int kMaxThreads = 1024;
-constexpr std::size_t kMaxExternals = 16;
-
-// Pointers of a block's inputs and outputs, on the stack for the usual few.
-template <typename Pointer>
-class PointerList {
- public:
-  explicit PointerList(std::size_t count) : count_(count) {
-    if (count > kMaxExternals) many_.resize(count);
-  }
-  Pointer& operator[](std::size_t i) { return count_ > kMaxExternals ? many_[i] : few_[i]; }
-  std::span<Pointer> all() { return {count_ > kMaxExternals ? many_.data() : few_, count_}; }
-  std::span<const Pointer> get() const { return {count_ > kMaxExternals ? many_.data() : few_, count_}; }
-
- private:
-  std::size_t count_;
-  Pointer few_[kMaxExternals] = {};
-  std::vector<Pointer> many_;
-};
+constexpr std::size_t kFew = 16;  // inputs or outputs
 
 bool is_same(std::span<const TensorType> a, const std::vector<TensorType>& b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
@@ -75,7 +59,8 @@ std::vector<TensorType> Plan::infer(std::span<const TensorType> inputs) const {
     fail({"expected ", std::to_string(input_count()), " inputs, got ", std::to_string(inputs.size())});
   }
   std::vector<TensorType> values;
-  infer_types(graph_, inputs, values);
+  std::vector<PreparedPointer> prepared;
+  prepare_nodes(graph_, inputs, 1, values, prepared);
   std::vector<TensorType> outputs;
   for (const int output : graph_.outputs) outputs.push_back(values[static_cast<std::size_t>(output)]);
   return outputs;
@@ -86,7 +71,8 @@ void Plan::describe(State& state, std::span<const TensorType> inputs) const {
   if (inputs.size() != input_count()) {
     fail({"expected ", std::to_string(input_count()), " inputs, got ", std::to_string(inputs.size())});
   }
-  infer_types(graph_, inputs, state.values);
+  std::vector<PreparedPointer> prepared;
+  prepare_nodes(graph_, inputs, 1, state.values, prepared);
   const auto type_of = [&state](int value) -> const TensorType& {
     return state.values[static_cast<std::size_t>(value)];
   };
@@ -104,19 +90,15 @@ void Plan::describe(State& state, std::span<const TensorType> inputs) const {
   state.resident_bytes = 0.0;
   state.row_bytes = 0.0;
   state.has_sequential = false;
-  std::vector<TensorType> operands;
-  for (const Node& node : graph_.nodes) {
-    operands.clear();
-    bool has_batch = false;
-    for (const int input : node.inputs) {
-      operands.push_back(type_of(input));
-      has_batch |= graph_.value(input).has_batch;
-    }
-    const Cost cost = node.op->cost(operands);
+  for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+    const Node& node = graph_.nodes[n];
+    const Cost& cost = prepared[n]->needs.cost;
     state.seconds += cost.flops / kFlopsPerSecond + cost.weight_bytes / kWeightBytesPerSecond;
     state.resident_bytes = std::max(state.resident_bytes, cost.resident_bytes);
     state.has_sequential |= cost.is_sequential;
-    if (has_batch) is_row_independent &= node.op->is_row_independent(operands);
+    const bool has_batch = std::any_of(node.inputs.begin(), node.inputs.end(),
+                                       [this](int input) { return graph_.value(input).has_batch; });
+    is_row_independent &= !has_batch || prepared[n]->rows == Rows::kIndependent;
     for (const int output : node.outputs) state.row_bytes += static_cast<double>(byte_count(type_of(output)));
   }
   state.row_bytes /= static_cast<double>(std::max<Index>(batch, 1));
@@ -248,9 +230,9 @@ void Plan::Run::run_block(Workspace& workspace, Index block, Index blocks, int t
     workspace.prepare(plan_.graph_, state.inputs, team_size);
     workspace.bind(inputs, outputs);
   } else {
-    PointerList<const void*> from(inputs.size());
-    PointerList<void*> to(outputs.size());
-    PointerList<TensorType> types(inputs.size());
+    SmallVector<const void*, kFew> from(inputs.size());
+    SmallVector<void*, kFew> to(outputs.size());
+    SmallVector<TensorType, kFew> types(inputs.size());
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const bool is_table = tables_ != nullptr && i >= tables_->first_input;
       types[i] = state.inputs[i];
@@ -263,7 +245,7 @@ void Plan::Run::run_block(Workspace& workspace, Index block, Index blocks, int t
       to[i] = static_cast<char*>(outputs[i]) + (is_table ? 0 : row_bytes(state.outputs[i]) * rows.begin);
     }
     workspace.prepare(plan_.graph_, types.get(), team_size);
-    if (tables_ != nullptr) gather(workspace, rows, from.all(), to.all());
+    if (tables_ != nullptr) gather(workspace, rows, from.get(), to.get());
     workspace.bind(from.get(), to.get());
   }
   if (bind_only) return;

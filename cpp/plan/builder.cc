@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+#include "plan/builder.h"
+
+#include "ops/registry.h"
+
+namespace unrolled {
+
+const std::vector<OpRecord>& operations() {
+#define UNROLLED_RECORD(name) records::name(),
+  static const std::vector<OpRecord> all{UNROLLED_FOR_EACH_OPERATION(UNROLLED_RECORD)};
+#undef UNROLLED_RECORD
+  return all;
+}
+
+int Builder::input(DType dtype, int rank) {
+  const std::lock_guard lock(mutex_);
+  return graph().add_input(dtype, rank);
+}
+
+int Builder::constant(const TensorType& type, const void* data) {
+  const std::lock_guard lock(mutex_);
+  return graph().add_constant(type, data);
+}
+
+std::vector<int> Builder::add(const OpRecord& record, Arguments arguments) {
+  const std::lock_guard lock(mutex_);
+  return graph().add(record, std::move(arguments));
+}
+
+std::shared_ptr<Plan> Builder::finish(std::vector<int> outputs) {
+  const std::lock_guard lock(mutex_);
+  graph().finish(std::move(outputs));
+  is_finished_ = true;
+  return std::make_shared<Plan>(std::move(graph_));
+}
+
+Graph& Builder::graph() {
+  if (is_finished_) fail({"this PlanBuilder is finished"});
+  return graph_;
+}
+
+}  // namespace unrolled
