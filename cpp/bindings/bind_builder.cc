@@ -73,6 +73,7 @@ py::list describe_parameters(const Schema& schema) {
     described["by_name"] = i >= schema.positional;
     described["allows_none"] = parameter.allows_none;
     if (parameter.default_value) described["default"] = to_python(*parameter.default_value);
+    if (parameter.parts) described["parts"] = describe_parameters(*parameter.parts);
     parameters.append(described);
   }
   return parameters;

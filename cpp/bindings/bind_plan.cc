@@ -2,6 +2,7 @@
 // Plan: NumPy arrays in, fresh NumPy arrays out, the GIL released while it computes.
 #include <string>
 
+#include "bindings/arguments.h"
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 
@@ -58,13 +59,26 @@ std::vector<py::tuple> output_shapes(const Plan& plan, const std::vector<std::ve
   return results;
 }
 
+py::list describe_nodes(const Plan& plan) {
+  py::list nodes;
+  for (const Node& node : plan.graph().nodes) {
+    py::dict described;
+    described["name"] = node.record->schema.name;
+    described["arguments"] = to_python(node.arguments);
+    described["results"] = node.outputs;
+    nodes.append(described);
+  }
+  return nodes;
+}
+
 }  // namespace
 
 void bind_plan(py::module_& module) {
   py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan",
                                           "Immutable; any number of threads may run it at once.")
       .def("run", &run, py::arg("inputs"), py::arg("max_rows") = 0, py::arg("threads") = 0)
-      .def("output_shapes", &output_shapes, py::arg("input_shapes"));
+      .def("output_shapes", &output_shapes, py::arg("input_shapes"))
+      .def("operations", &describe_nodes);
 }
 
 }  // namespace unrolled::bindings
