@@ -29,10 +29,8 @@ class Activate final : public Op {
 }  // namespace
 
 OpRecord records::activate() {
-  return {{"activate", {{"x", Kind::kOperand}, {"activation", Kind::kActivation}}},
-          "activation(x), element by element.",
-          &make<Activate>,
-          Memory::kInPlace};
+  return record<Activate>("activate", {{"x", kOperand}, {"activation", kActivation}},
+                          "activation(x), element by element.", kInPlace);
 }
 
 }  // namespace unrolled

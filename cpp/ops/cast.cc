@@ -121,22 +121,17 @@ class ApplyMask final : public Op {
 }  // namespace
 
 OpRecord records::cast() {
-  return {{"cast", {{"x", Kind::kOperand}, {"dtype", Kind::kDType}}},
-          "x in another dtype; float32 to int32 toward zero.",
-          &make<Cast>};
+  return record<Cast>("cast", {{"x", kOperand}, {"dtype", kDType}},
+                      "x in another dtype; float32 to int32 toward zero.");
 }
 
 OpRecord records::ones_like() {
-  return {{"ones_like", {{"x", Kind::kOperand}, {"dtype", Kind::kDType}}},
-          "Ones in the shape of x.",
-          &make<OnesLike>};
+  return record<OnesLike>("ones_like", {{"x", kOperand}, {"dtype", kDType}}, "Ones in the shape of x.");
 }
 
 OpRecord records::apply_mask() {
-  return {{"apply_mask", {{"x", Kind::kOperand}, {"mask", Kind::kOperand}}},
-          "x where mask, else 0; mask has x's leading axes.",
-          &make<ApplyMask>,
-          Memory::kInPlace};
+  return record<ApplyMask>("apply_mask", {{"x", kOperand}, {"mask", kOperand}},
+                           "x where mask, else 0; mask has x's leading axes.", kInPlace);
 }
 
 }  // namespace unrolled

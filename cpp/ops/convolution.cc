@@ -203,19 +203,19 @@ class Convolution final : public Op {
 }  // namespace
 
 OpRecord records::convolution() {
-  return {{kName,
-           {{"x", Kind::kOperand},
-            {"kernel", Kind::kArray},
-            {"bias", Kind::kArray, kOrNone},
-            {"*"},
-            {"strides", Kind::kInts},
-            {"padding", Kind::kString},
-            {"dilation", Kind::kInts},
-            {"groups", Kind::kInt},
-            {"activation", Kind::kActivation}}},
-          "x [batch, spatial..., channels], kernel [spatial..., channels / groups, filters]; padding valid, "
-          "same or (1D) causal.",
-          &make<Convolution>};
+  return record<Convolution>(
+      kName,
+      {{"x", kOperand},
+       {"kernel", kArray},
+       {"bias", kArray, kOrNone},
+       {"*"},
+       {"strides", kInts},
+       {"padding", kString},
+       {"dilation", kInts},
+       {"groups", kInt},
+       {"activation", kActivation}},
+      "x [batch, spatial..., channels], kernel [spatial..., channels / groups, filters]; padding valid, "
+      "same or (1D) causal.");
 }
 
 }  // namespace unrolled

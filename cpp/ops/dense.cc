@@ -76,13 +76,9 @@ class Dense final : public Op {
 }  // namespace
 
 OpRecord records::dense() {
-  return {{"dense",
-           {{"x", Kind::kOperand},
-            {"kernel", Kind::kArray},
-            {"bias", Kind::kArray, kOrNone},
-            {"activation", Kind::kActivation}}},
-          "activation(x . kernel + bias) on the last axis of x; kernel [depth, columns], bias [columns].",
-          &make<Dense>};
+  return record<Dense>(
+      "dense", {{"x", kOperand}, {"kernel", kArray}, {"bias", kArray, kOrNone}, {"activation", kActivation}},
+      "activation(x . kernel + bias) on the last axis of x; kernel [depth, columns], bias [columns].");
 }
 
 }  // namespace unrolled

@@ -231,20 +231,19 @@ class LogicalNot final : public Op {
 }  // namespace
 
 OpRecord records::binary() {
-  return {{"binary", {{"kind", Kind::kString}, {"a", Kind::kOperand}, {"b", Kind::kOperand}}},
-          "Broadcasts as NumPy does: add, subtract, multiply, divide, maximum, minimum; to bool: equal, "
-          "not_equal, greater, greater_equal, less, less_equal, and, or.",
-          &make<Binary>};
+  return record<Binary>(
+      "binary", {{"kind", kString}, {"a", kOperand}, {"b", kOperand}},
+      "Broadcasts as NumPy does: add, subtract, multiply, divide, maximum, minimum; to bool: equal, "
+      "not_equal, greater, greater_equal, less, less_equal, and, or.");
 }
 
 OpRecord records::select() {
-  return {{"select", {{"condition", Kind::kOperand}, {"a", Kind::kOperand}, {"b", Kind::kOperand}}},
-          "condition ? a : b, broadcasting as NumPy does.",
-          &make<Select>};
+  return record<Select>("select", {{"condition", kOperand}, {"a", kOperand}, {"b", kOperand}},
+                        "condition ? a : b, broadcasting as NumPy does.");
 }
 
 OpRecord records::logical_not() {
-  return {{"logical_not", {{"x", Kind::kOperand}}}, "not x.", &make<LogicalNot>, Memory::kInPlace};
+  return record<LogicalNot>("logical_not", {{"x", kOperand}}, "not x.", kInPlace);
 }
 
 }  // namespace unrolled

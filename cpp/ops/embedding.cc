@@ -67,9 +67,8 @@ class Embedding final : public Op {
 }  // namespace
 
 OpRecord records::embedding() {
-  return {{"embedding", {{"ids", Kind::kOperand}, {"table", Kind::kArray}}},
-          "Rows of the table; ids int32, or float32 (truncated).",
-          &make<Embedding>};
+  return record<Embedding>("embedding", {{"ids", kOperand}, {"table", kArray}},
+                           "Rows of the table; ids int32, or float32 (truncated).");
 }
 
 }  // namespace unrolled

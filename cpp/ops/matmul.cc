@@ -140,10 +140,8 @@ class Matmul final : public Op {
 }  // namespace
 
 OpRecord records::matmul() {
-  return {
-      {"matmul", {{"a", Kind::kOperand}, {"b", Kind::kOperand}, {"*"}, {"transpose_b", Kind::kBool, false}}},
-      "Products of matrices, batched over leading axes that broadcast.",
-      &make<Matmul>};
+  return record<Matmul>("matmul", {{"a", kOperand}, {"b", kOperand}, {"*"}, {"transpose_b", kBool, false}},
+                        "Products of matrices, batched over leading axes that broadcast.");
 }
 
 }  // namespace unrolled

@@ -235,41 +235,34 @@ class Concatenate final : public Op {
 }  // namespace
 
 OpRecord records::transpose() {
-  return {{"transpose", {{"x", Kind::kOperand}, {"permutation", Kind::kInts}}},
-          "The axes in another order; the permutation has all of them, the batch too.",
-          &make<Transpose>};
+  return record<Transpose>("transpose", {{"x", kOperand}, {"permutation", kInts}},
+                           "The axes in another order; the permutation has all of them, the batch too.");
 }
 
 OpRecord records::slice() {
-  return {{"slice",
-           {{"x", Kind::kOperand},
-            {"*"},
-            {"axis", Kind::kInt},
-            {"start", Kind::kInt, kOrNone},
-            {"stop", Kind::kInt, kOrNone},
-            {"step", Kind::kInt, Index{1}}}},
-          "x[start:stop:step] along one axis, by Python's rules.",
-          &make<Slice>};
+  return record<Slice>("slice",
+                       {{"x", kOperand},
+                        {"*"},
+                        {"axis", kInt},
+                        {"start", kInt, kOrNone},
+                        {"stop", kInt, kOrNone},
+                        {"step", kInt, Index{1}}},
+                       "x[start:stop:step] along one axis, by Python's rules.");
 }
 
 OpRecord records::pad() {
-  return {
-      {"pad",
-       {{"x", Kind::kOperand}, {"*"}, {"axis", Kind::kInt}, {"before", Kind::kInt}, {"after", Kind::kInt}}},
-      "Zeros before and after along one axis.",
-      &make<Pad>};
+  return record<Pad>("pad", {{"x", kOperand}, {"*"}, {"axis", kInt}, {"before", kInt}, {"after", kInt}},
+                     "Zeros before and after along one axis.");
 }
 
 OpRecord records::repeat() {
-  return {{"repeat", {{"x", Kind::kOperand}, {"*"}, {"axis", Kind::kInt}, {"count", Kind::kInt}}},
-          "Each element along one axis `count` times.",
-          &make<Repeat>};
+  return record<Repeat>("repeat", {{"x", kOperand}, {"*"}, {"axis", kInt}, {"count", kInt}},
+                        "Each element along one axis `count` times.");
 }
 
 OpRecord records::concatenate() {
-  return {{"concatenate", {{"xs", Kind::kOperands}, {"*"}, {"axis", Kind::kInt}}},
-          "Values behind one another along one axis.",
-          &make<Concatenate>};
+  return record<Concatenate>("concatenate", {{"xs", kOperands}, {"*"}, {"axis", kInt}},
+                             "Values behind one another along one axis.");
 }
 
 }  // namespace unrolled

@@ -171,33 +171,32 @@ class LayerNormalization final : public Op {
 }  // namespace
 
 OpRecord records::batch_normalization() {
-  return {{"batch_normalization",
-           {{"x", Kind::kOperand},
-            {"*"},
-            {"axis", Kind::kInt},
-            {"mean", Kind::kArray},
-            {"variance", Kind::kArray},
-            {"gamma", Kind::kArray, kOrNone},
-            {"beta", Kind::kArray, kOrNone},
-            {"epsilon", Kind::kFloat}}},
-          "With stored statistics; all arrays have one axis, the channels.",
-          &make<BatchNormalization>,
-          Memory::kInPlace};
+  return record<BatchNormalization>("batch_normalization",
+                                    {{"x", kOperand},
+                                     {"*"},
+                                     {"axis", kInt},
+                                     {"mean", kArray},
+                                     {"variance", kArray},
+                                     {"gamma", kArray, kOrNone},
+                                     {"beta", kArray, kOrNone},
+                                     {"epsilon", kFloat}},
+                                    "With stored statistics; all arrays have one axis, the channels.",
+                                    kInPlace);
 }
 
 OpRecord records::layer_normalization() {
-  return {{"layer_normalization",
-           {{"x", Kind::kOperand},
-            {"*"},
-            {"axes", Kind::kInts},
-            {"gamma", Kind::kArray, kOrNone},
-            {"beta", Kind::kArray, kOrNone},
-            {"epsilon", Kind::kFloat},
-            {"root_mean_square", Kind::kBool, false}}},
-          "With the statistics of each row; gamma and beta are shaped as the normalised axes; "
-          "root_mean_square: no mean subtracted (RMSNormalization).",
-          &make<LayerNormalization>,
-          Memory::kInPlace};
+  return record<LayerNormalization>(
+      "layer_normalization",
+      {{"x", kOperand},
+       {"*"},
+       {"axes", kInts},
+       {"gamma", kArray, kOrNone},
+       {"beta", kArray, kOrNone},
+       {"epsilon", kFloat},
+       {"root_mean_square", kBool, false}},
+      "With the statistics of each row; gamma and beta are shaped as the normalised axes; "
+      "root_mean_square: no mean subtracted (RMSNormalization).",
+      kInPlace);
 }
 
 }  // namespace unrolled

@@ -135,16 +135,20 @@ struct OpRecord {
   bool gives_list = false;  // in Python: the ids of several outputs, else one id
 };
 
-// `make` for a class constructed from (arguments, surroundings), from arguments or from nothing.
+// The record of a class constructed from (arguments, surroundings), from arguments or from nothing.
 template <typename T>
-OpPointer make(const Arguments& arguments, const Surroundings& surroundings) {
-  if constexpr (std::is_constructible_v<T, const Arguments&, const Surroundings&>) {
-    return std::make_unique<T>(arguments, surroundings);
-  } else if constexpr (std::is_constructible_v<T, const Arguments&>) {
-    return std::make_unique<T>(arguments);
-  } else {
-    return std::make_unique<T>();
-  }
+OpRecord record(const char* name, std::initializer_list<Parameter> parameters, const char* doc,
+                Memory memory = Memory::kOwn, bool gives_list = false) {
+  const auto make = [](const Arguments& arguments, const Surroundings& surroundings) -> OpPointer {
+    if constexpr (std::is_constructible_v<T, const Arguments&, const Surroundings&>) {
+      return std::make_unique<T>(arguments, surroundings);
+    } else if constexpr (std::is_constructible_v<T, const Arguments&>) {
+      return std::make_unique<T>(arguments);
+    } else {
+      return std::make_unique<T>();
+    }
+  };
+  return {Schema(name, parameters), doc, make, memory, gives_list};
 }
 
 // The share of `count` items that a thread of the team takes, in contiguous ranges that are multiples of

@@ -105,15 +105,10 @@ class Pool final : public Op {
 }  // namespace
 
 OpRecord records::pool() {
-  return {{"pool",
-           {{"x", Kind::kOperand},
-            {"*"},
-            {"kind", Kind::kString},
-            {"size", Kind::kInts},
-            {"strides", Kind::kInts},
-            {"padding", Kind::kString}}},
-          "Windows of x [batch, spatial..., channels]; kind max or average, padding valid or same.",
-          &make<Pool>};
+  return record<Pool>(
+      "pool",
+      {{"x", kOperand}, {"*"}, {"kind", kString}, {"size", kInts}, {"strides", kInts}, {"padding", kString}},
+      "Windows of x [batch, spatial..., channels]; kind max or average, padding valid or same.");
 }
 
 }  // namespace unrolled

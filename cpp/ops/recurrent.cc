@@ -328,21 +328,19 @@ const Schema& direction_schema() {
 }
 
 OpRecord records::recurrent() {
-  return {
-      {"recurrent",
-       {{"x", Kind::kOperand},
-        {"directions", direction_schema()},
-        {"*"},
-        {"mask", Kind::kOperand, kNoneByDefault},
-        {"initial_states", Kind::kOperands, std::vector<Index>{}},
-        {"return_sequences", Kind::kBool, false},
-        {"return_state", Kind::kBool, false},
-        {"concatenate", Kind::kBool, false}}},
+  return record<Recurrent>(
+      "recurrent",
+      {{"x", kOperand},
+       {"directions", direction_schema()},
+       {"*"},
+       {"mask", kOperand, kNoneByDefault},
+       {"initial_states", kOperands, std::vector<Index>{}},
+       {"return_sequences", kBool, false},
+       {"return_state", kBool, false},
+       {"concatenate", kBool, false}},
       "Sweeps over x [batch, timesteps, features]: the output of each direction or (concatenate) one of all "
       "units, then (return_state) the states. Initial states by direction: h, then c for LSTM; none: zeros.",
-      &make<Recurrent>,
-      Memory::kOwn,
-      true};
+      kOwn, true);
 }
 
 }  // namespace unrolled

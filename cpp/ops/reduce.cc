@@ -208,21 +208,15 @@ class MaskedMean final : public Op {
 }  // namespace
 
 OpRecord records::reduce() {
-  return {{"reduce",
-           {{"x", Kind::kOperand},
-            {"*"},
-            {"kind", Kind::kString},
-            {"axes", Kind::kInts},
-            {"keepdims", Kind::kBool, false}}},
-          "sum, mean, max or min over axes; of bool: any or all.",
-          &make<Reduce>};
+  return record<Reduce>(
+      "reduce", {{"x", kOperand}, {"*"}, {"kind", kString}, {"axes", kInts}, {"keepdims", kBool, false}},
+      "sum, mean, max or min over axes; of bool: any or all.");
 }
 
 OpRecord records::masked_mean() {
-  return {{"masked_mean",
-           {{"x", Kind::kOperand}, {"mask", Kind::kOperand}, {"*"}, {"keepdims", Kind::kBool, false}}},
-          "The mean over the unmasked timesteps, axis 1; NaN where there is none.",
-          &make<MaskedMean>};
+  return record<MaskedMean>("masked_mean",
+                            {{"x", kOperand}, {"mask", kOperand}, {"*"}, {"keepdims", kBool, false}},
+                            "The mean over the unmasked timesteps, axis 1; NaN where there is none.");
 }
 
 }  // namespace unrolled

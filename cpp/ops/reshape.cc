@@ -125,38 +125,27 @@ class Squeeze final : public Op {
 }  // namespace
 
 OpRecord records::reshape() {
-  return {{"reshape", {{"x", Kind::kOperand}, {"target", Kind::kInts}}},
-          "Each row in another shape; the target is without the batch and may have one -1.",
-          &make<Reshape>,
-          Memory::kView};
+  return record<Reshape>("reshape", {{"x", kOperand}, {"target", kInts}},
+                         "Each row in another shape; the target is without the batch and may have one -1.",
+                         kView);
 }
 
 OpRecord records::merge_time() {
-  return {{"merge_time", {{"x", Kind::kOperand}}},
-          "[batch, time, ...] to [batch * time, ...].",
-          &make<MergeTime>,
-          Memory::kView};
+  return record<MergeTime>("merge_time", {{"x", kOperand}}, "[batch, time, ...] to [batch * time, ...].",
+                           kView);
 }
 
 OpRecord records::split_time() {
-  return {{"split_time", {{"x", Kind::kOperand}, {"like", Kind::kOperand}}},
-          "[batch * time, ...] to [batch, time, ...], with the time of `like`.",
-          &make<SplitTime>,
-          Memory::kView};
+  return record<SplitTime>("split_time", {{"x", kOperand}, {"like", kOperand}},
+                           "[batch * time, ...] to [batch, time, ...], with the time of `like`.", kView);
 }
 
 OpRecord records::expand_dims() {
-  return {{"expand_dims", {{"x", Kind::kOperand}, {"axis", Kind::kInt}}},
-          "A new axis of size 1.",
-          &make<ExpandDims>,
-          Memory::kView};
+  return record<ExpandDims>("expand_dims", {{"x", kOperand}, {"axis", kInt}}, "A new axis of size 1.", kView);
 }
 
 OpRecord records::squeeze() {
-  return {{"squeeze", {{"x", Kind::kOperand}, {"axis", Kind::kInt}}},
-          "Without an axis of size 1.",
-          &make<Squeeze>,
-          Memory::kView};
+  return record<Squeeze>("squeeze", {{"x", kOperand}, {"axis", kInt}}, "Without an axis of size 1.", kView);
 }
 
 }  // namespace unrolled

@@ -85,19 +85,17 @@ class RunningMean final : public Op {
 }  // namespace
 
 OpRecord records::running_mean() {
-  return {
-      {"running_mean",
-       {{"x", Kind::kOperand},
-        {"sums", Kind::kOperand},
-        {"count", Kind::kOperand},
-        {"*"},
-        {"mask", Kind::kOperand, kNoneByDefault},
-        {"keepdims", Kind::kBool, false}}},
+  return record<RunningMean>(
+      "running_mean",
+      {{"x", kOperand},
+       {"sums", kOperand},
+       {"count", kOperand},
+       {"*"},
+       {"mask", kOperand, kNoneByDefault},
+       {"keepdims", kBool, false}},
       "Over axis 1 of a sequence [batch, time, ...] in pieces: the mean so far, sums and count, doubles as "
       "two int32 each.",
-      &make<RunningMean>,
-      Memory::kOwn,
-      true};
+      kOwn, true);
 }
 
 }  // namespace unrolled

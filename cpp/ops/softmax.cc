@@ -110,18 +110,12 @@ class Sparsemax final : public RowOp {
 }  // namespace
 
 OpRecord records::softmax() {
-  return {
-      {"softmax", {{"x", Kind::kOperand}, {"*"}, {"axis", Kind::kInt}, {"logarithm", Kind::kBool, false}}},
-      "Over one axis; logarithm: log_softmax.",
-      &make<Softmax>,
-      Memory::kInPlace};
+  return record<Softmax>("softmax", {{"x", kOperand}, {"*"}, {"axis", kInt}, {"logarithm", kBool, false}},
+                         "Over one axis; logarithm: log_softmax.", kInPlace);
 }
 
 OpRecord records::sparsemax() {
-  return {{"sparsemax", {{"x", Kind::kOperand}, {"*"}, {"axis", Kind::kInt}}},
-          "Over one axis.",
-          &make<Sparsemax>,
-          Memory::kInPlace};
+  return record<Sparsemax>("sparsemax", {{"x", kOperand}, {"*"}, {"axis", kInt}}, "Over one axis.", kInPlace);
 }
 
 }  // namespace unrolled

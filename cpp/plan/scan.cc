@@ -240,26 +240,24 @@ class Scan final : public Op {
 }  // namespace
 
 OpRecord records::scan() {
-  return {
-      {"scan",
-       {{"x", Kind::kOperand},
-        {"step", Kind::kPlan},
-        {"*"},
-        {"state_shapes", Kind::kShapes},
-        {"mask", Kind::kOperand, kNoneByDefault},
-        {"initial_states", Kind::kOperands, std::vector<Index>{}},
-        {"return_sequences", Kind::kBool, false},
-        {"return_state", Kind::kBool, false},
-        {"read_reversed", Kind::kBool, false},
-        {"write_reversed", Kind::kBool, false},
-        {"zero_output_for_mask", Kind::kBool, false},
-        {"masked_output_is_state", Kind::kBool, false}}},
+  return record<Scan>(
+      "scan",
+      {{"x", kOperand},
+       {"step", kPlan},
+       {"*"},
+       {"state_shapes", kShapes},
+       {"mask", kOperand, kNoneByDefault},
+       {"initial_states", kOperands, std::vector<Index>{}},
+       {"return_sequences", kBool, false},
+       {"return_state", kBool, false},
+       {"read_reversed", kBool, false},
+       {"write_reversed", kBool, false},
+       {"zero_output_for_mask", kBool, false},
+       {"masked_output_is_state", kBool, false}},
       "A plan stepped over x [batch, timesteps, ...]: it takes x_t and the states (state_shapes, without the "
       "batch) and gives the output and the new states, all float32. The output, then (return_state) the "
       "final states; no initial states: zeros.",
-      &make<Scan>,
-      Memory::kOwn,
-      true};
+      kOwn, true);
 }
 
 }  // namespace unrolled
