@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import unrolled
-from unrolled.benchmark import benchmark, random_inputs
 from unrolled.cli import main
+from unrolled.cli.benchmark import benchmark, random_inputs
 
 MODEL = Path(__file__).resolve().parents[1] / "examples" / "mackey_glass" / "mackey_glass.keras"
 

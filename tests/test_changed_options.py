@@ -75,7 +75,7 @@ def test_an_array_that_is_set_as_a_weight_is_assigned():
     models = predicted(layer)
     before = run(models)
     layer.kernel = 2 * layer.kernel.numpy()
-    assert isinstance(layer.kernel, unrolled.variable.Variable)
+    assert isinstance(layer.kernel, unrolled.engine.variables.Variable)
     assert run(models) != before
     assert (
         np.asarray(models[1](X)).tobytes() == np.asarray(2 * np.frombuffer(before[1], np.float32)).tobytes()

@@ -15,7 +15,7 @@ import pytest
 
 import unrolled
 from unrolled.cli import main
-from unrolled.oracle import OracleError
+from unrolled.cli.oracle import OracleError
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "mackey_glass"
 MODEL = EXAMPLE / "mackey_glass.keras"
@@ -232,7 +232,7 @@ def test_an_oracle_that_was_not_asked_is_no_pass(capsys, monkeypatch):
     def fail(*_):
         raise OracleError("Keras is not installed")
 
-    monkeypatch.setattr("unrolled.oracle.compare", fail)
+    monkeypatch.setattr("unrolled.cli.oracle.compare", fail)
     code, out, _ = run(capsys, "check", MODEL, "--oracle")
     assert code == 2
     assert "NOT COMPARED: Keras is not installed" in out

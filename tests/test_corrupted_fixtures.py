@@ -20,7 +20,7 @@ import pytest
 import unrolled
 from tests import fixtures
 from tests.formats.test_corrupted import flip_bits, replace_fields, swap_fields, truncate
-from unrolled import tree
+from unrolled.engine import tree
 
 MUTATIONS = int(os.environ.get("UNROLLED_MUTATIONS", "1"))
 DAMAGES = (truncate, flip_bits, replace_fields, swap_fields)

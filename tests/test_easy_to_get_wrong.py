@@ -413,7 +413,7 @@ def test_rule_14_outputs_of_a_model_are_a_tree(tmp_path: Path) -> None:
         ((a, 2.0), ([a], 2.0), ([a, b], [2.0, 3.0]), ({"z": a, "y": b}, {"z": 2.0, "y": 3.0}), ([[a], [b]], [[2.0], [3.0]]))
     ):  # fmt: skip
         model = load_keras(tmp_path / f"{number}.keras", graph(entries, [["x", 0, 0]], tree))
-        got = unrolled.tree.map_leaves(lambda y: float(y[0, 0]), model.predict([[1.0]], verbose=0))
+        got = unrolled.engine.tree.map_leaves(lambda y: float(y[0, 0]), model.predict([[1.0]], verbose=0))
         assert got == expected
 
 
@@ -518,3 +518,14 @@ def test_rule_20_only_stateful_layers_need_the_batch_size_of_the_file(tmp_path: 
             assert model(np.ones((8, 3, 1), np.float32)).tolist() == [[3.0]] * 8
         else:
             assert model.predict(x).tolist() == [[3.0]] * 5
+
+
+def test_a_transposed_convolution_without_output_padding_in_its_config_has_the_length_that_keras_gives() -> (
+    None
+):
+    # Keras before 3.15 does not write the option, and loads such a file itself as having none.
+    x = np.zeros((2, 5, 2), np.float32)
+    for padding, length in (("valid", 11), ("same", 10)):
+        layer = layers.Conv1DTranspose(3, 3, strides=2, padding=padding)
+        config = {key: value for key, value in layer.get_config().items() if key != "output_padding"}
+        assert layers.Conv1DTranspose.from_config(config)(x).shape == (2, length, 3)

@@ -15,10 +15,10 @@ import unrolled
 from tests import soak
 from tests.random_models import as_bytes, random_model, random_weights
 from unrolled import layers
+from unrolled.engine.variables import MAX_CACHED_PLANS, PlanCache
 from unrolled.layers.base import Layer
 from unrolled.models import saving
 from unrolled.semantics import Semantics
-from unrolled.variable import MAX_CACHED_PLANS, PlanCache
 
 # As tf.keras 2 has them, as far as masks go: every model has something that Keras 3 does otherwise.
 OLD = Semantics(bidirectional_zero_output=False, time_distributed_mask="inner", masked_output="state")

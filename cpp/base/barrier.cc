@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <ctime>
 #endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
@@ -24,10 +25,13 @@ inline void pause() {
 }
 
 // std::atomic's own wait yields before it sleeps, which costs a time slice on a busy machine.
-void sleep_while(std::atomic<std::uint32_t>& word, std::uint32_t value) {
+// `wakes`: after some milliseconds also without a change, where the system can.
+void sleep_while(std::atomic<std::uint32_t>& word, std::uint32_t value, bool wakes) {
 #if defined(__linux__)
-  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+  const timespec some_milliseconds{0, 20'000'000};
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, wakes ? &some_milliseconds : nullptr, nullptr, 0);
 #else
+  (void)wakes;
   word.wait(value);
 #endif
 }
@@ -44,9 +48,19 @@ constexpr int kPausesBeforeSleep = 1000;
 
 }  // namespace
 
-void Barrier::wait(int index) {
+void Barrier::stop_by(Stop* stop) {
+  stop_ = stop;
+  is_stopped_.store(false, std::memory_order_relaxed);
+}
+
+bool Barrier::wait(int index) {
   Flag& own = flags_[static_cast<std::size_t>(index)];
   const std::uint32_t epoch = own.epoch.load(std::memory_order_relaxed) + 1;
+  const bool asks = index == 0 && stop_ != nullptr;
+  if (asks && !is_stopped_.load(std::memory_order_relaxed) && stop_->poll()) {
+    stopped_at_.store(epoch, std::memory_order_relaxed);
+    is_stopped_.store(true, std::memory_order_release);
+  }
   // Sequentially consistent, as below: either this thread sees the sleeper or the sleeper sees the epoch.
   own.epoch.store(epoch);
   if (own.sleepers.load() > 0) wake_all(own.epoch);
@@ -63,9 +77,15 @@ void Barrier::wait(int index) {
     }
     if (!is_waiting) continue;
     flag.sleepers.fetch_add(1);
-    for (std::uint32_t seen; !has_come(seen = flag.epoch.load());) sleep_while(flag.epoch, seen);
+    for (std::uint32_t seen; !has_come(seen = flag.epoch.load());) {
+      sleep_while(flag.epoch, seen, asks);
+      // The others see the answer between two waits and come sooner; the next wait tells the team.
+      if (asks) (void)stop_->poll();
+    }
     flag.sleepers.fetch_sub(1);
   }
+  if (!is_stopped_.load(std::memory_order_acquire)) return false;
+  return static_cast<std::int32_t>(epoch - stopped_at_.load(std::memory_order_relaxed)) >= 0;
 }
 
 }  // namespace unrolled

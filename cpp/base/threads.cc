@@ -9,13 +9,11 @@
 #include <string>
 #include <thread>
 
+#include "base/process.h"
 #include "base/shape.h"
 
 #if defined(__linux__)
 #include <sched.h>
-#endif
-#if !defined(_WIN32)
-#include <pthread.h>
 #endif
 
 namespace unrolled {
@@ -66,41 +64,38 @@ int default_count() {
   if (const int quota = quota_count(); quota > 0) count = std::min(count, quota);
   // OpenMP allows a list, one number per nesting level; the first is ours.
   if (const char* text = std::getenv("OMP_NUM_THREADS")) {
-    if (const int asked = std::atoi(text); asked > 0) count = std::min(asked, 1024);
+    if (const int asked = std::atoi(text); asked > 0) count = std::min(asked, kMaxThreads);
   }
   return std::max(1, count);
 }
 
 std::atomic<int> limit{0};
 std::atomic<int> in_use{0};
-std::atomic<bool> forked{false};
 
 struct Startup {
   Startup() {
     limit = default_count();
-#if !defined(_WIN32)
-    // libgomp's threads do not survive a fork, and the child's first parallel region would wait for them
-    // for ever: a child runs everything on the calling thread.
-    pthread_atfork(nullptr, nullptr, [] {
-      forked = true;
+    handle_forks([] {
+      limit = 1;
       in_use = 0;
     });
-#endif
   }
 } startup;
 
 }  // namespace
 
-int num_threads() { return forked ? 1 : limit.load(); }
+int num_threads() { return limit.load(std::memory_order_relaxed); }
 
 void set_num_threads(int count) {
-  if (count < 1) fail({"expected at least 1 thread, got ", std::to_string(count)});
+  if (count < 1 || count > kMaxThreads) {
+    fail({"expected 1 to ", std::to_string(kMaxThreads), " threads, got ", std::to_string(count)});
+  }
   limit = count;
 }
 
 ThreadLease::ThreadLease(int wanted) : count_(1) {
   int used = in_use.fetch_add(1, std::memory_order_relaxed) + 1;
-  if (wanted <= 1 || forked.load(std::memory_order_relaxed)) return;
+  if (wanted <= 1) return;
   const int total = std::max(wanted, limit.load(std::memory_order_relaxed));
   int extra = 0;
   do {

@@ -5,8 +5,11 @@
 
 namespace unrolled {
 
+inline constexpr int kMaxThreads = 1024;
+
+// One in a forked child until it sets another number: children usually share the processors.
 int num_threads();
-// Throws std::invalid_argument unless count >= 1.
+// Throws std::invalid_argument unless 1 <= count <= kMaxThreads.
 void set_num_threads(int count);
 
 // The threads that one run holds. Two runs at once share the limit instead of doubling the threads: each

@@ -5,6 +5,7 @@
 #include "bindings/arguments.h"
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/python_calls.h"
 
 namespace unrolled::bindings {
 namespace {
@@ -33,10 +34,7 @@ py::list run(const Plan& plan, const py::sequence& inputs, Index max_rows, int t
     to[i] = array.mutable_data();
     PyList_SET_ITEM(results.ptr(), static_cast<py::ssize_t>(i), array.release().ptr());
   }
-  {
-    py::gil_scoped_release release;
-    call.execute(from.get(), to.get(), max_rows, threads);
-  }
+  without_gil([&](Stop& stop) { call.execute(from.get(), to.get(), max_rows, threads, stop); });
   return results;
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Stream and StreamPool: one timestep in, one out. Arrays that are right already cost no conversion; others
 // go through the Python function `convert` first.
-#include <atomic>
 #include <cstring>
 #include <string>
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/python_calls.h"
 #include "plan/generate.h"
 #include "plan/stream.h"
 
@@ -178,18 +178,26 @@ py::array check_state(const CarriedState& state, Index rows, std::size_t index, 
 // One caller at a time: a second one is told so instead of mixing up the states.
 class Turn {
  public:
-  explicit Turn(std::atomic_flag& flag) : flag_(flag) {
-    if (flag_.test_and_set(std::memory_order_acquire)) {
+  Turn(ForkSafeMutex& mutex, Stream& stream) : mutex_(mutex) {
+    bool is_inherited = false;
+    if (!mutex_.try_lock(is_inherited)) {
       throw std::runtime_error(
           "this stream is being run by another thread; give each thread its own (copy())");
     }
+    if (!is_inherited) return;
+    try {
+      stream.forget_parent();
+    } catch (...) {
+      mutex_.unlock_unwaited();
+      throw;
+    }
   }
-  ~Turn() { flag_.clear(std::memory_order_release); }
+  ~Turn() { mutex_.unlock_unwaited(); }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
  private:
-  std::atomic_flag& flag_;
+  ForkSafeMutex& mutex_;
 };
 
 Generation make_generation(const std::string& feed, Index steps, Index width, double temperature, Index top_k,
@@ -232,10 +240,7 @@ py::array generate_from_window(const Plan& plan, const py::array& window, const 
   AlignedBuffer copy(byte_count(type));
   std::memcpy(copy.data(), checked.data(), static_cast<std::size_t>(byte_count(type)));
   void* to = results.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    generate(plan, type, generation, copy.data(), to);
-  }
+  without_gil([&](Stop& stop) { generate(plan, type, generation, copy.data(), to, stop); });
   return results;
 }
 
@@ -244,7 +249,7 @@ class BoundStream {
   BoundStream(Caller caller, Index rows) : caller_(std::move(caller)), stream_(caller_.plan(), rows) {}
 
   py::object step(py::handle x, py::handle out) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, stream_);
     Index rows = stream_.rows();
     SmallVector<py::object> arrays(caller_.input_count());
     SmallVector<const void*> from(caller_.input_count());
@@ -252,16 +257,16 @@ class BoundStream {
     caller_.take_inputs(x, rows, nullptr, arrays.get(), from.get());
     py::object result = caller_.take_outputs(stream_.step_outputs(), true, out, arrays.get(), to.get());
     if (stream_.is_short()) {
-      stream_.step(from.get(), to.get());
+      Stop never;
+      stream_.step(from.get(), to.get(), never);
     } else {
-      const py::gil_scoped_release release;
-      stream_.step(from.get(), to.get());
+      without_gil([&](Stop& stop) { stream_.step(from.get(), to.get(), stop); });
     }
     return result;
   }
 
   py::object run(py::handle x) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, stream_);
     Index rows = stream_.rows();
     Index timesteps = -1;
     SmallVector<py::object> arrays(caller_.input_count());
@@ -271,13 +276,12 @@ class BoundStream {
     if (timesteps < 1) fail({"expected at least one timestep"});
     const std::vector<TensorType> types = stream_.outputs(timesteps);
     py::object result = caller_.take_outputs(types, false, py::none(), arrays.get(), to.get());
-    const py::gil_scoped_release release;
-    stream_.run(timesteps, from.get(), to.get());
+    without_gil([&](Stop& stop) { stream_.run(timesteps, from.get(), to.get(), stop); });
     return result;
   }
 
   void reset(const std::optional<std::vector<Index>>& rows) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, stream_);
     if (!rows) return stream_.reset();
     for (const Index row : *rows) {
       if (row < 0 || row >= stream_.rows()) {
@@ -290,15 +294,16 @@ class BoundStream {
 
   py::array generate(const WeightArray& outputs, const std::string& feed, Index steps, Index width,
                      double temperature, Index top_k, bool from_logits, std::uint64_t seed) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, stream_);
     const Generation generation = make_generation(feed, steps, width, temperature, top_k, from_logits, seed);
     const StreamPlan& plan = caller_.plan();
     const bool is_ids = generation.feed == Feed::kIds;
     if (plan.inputs.size() != 1 || plan.output_count != 1 || plan.inputs[0].shape.rank != (is_ids ? 2 : 3) ||
         plan.inputs[0].dtype != (is_ids ? DType::kInt32 : DType::kFloat32) ||
         (!is_ids && plan.inputs[0].shape.dims[2] != width) ||
+        stream_.step_outputs()[0].dtype != DType::kFloat32 ||
         element_count(stream_.step_outputs()[0].shape) != stream_.rows() * width) {
-      fail({"generate: one input does not fit one output of ", std::to_string(width)});
+      fail({"generate: one input does not fit one float32 output of ", std::to_string(width)});
     }
     if (outputs.ndim() != 2 || outputs.shape(0) != stream_.rows() || outputs.shape(1) != width) {
       fail({"generate: expected last outputs of shape (", std::to_string(stream_.rows()), ", ",
@@ -306,17 +311,14 @@ class BoundStream {
     }
     py::array results = new_results(generation, stream_.rows());
     void* to = results.mutable_data();
-    {
-      const py::gil_scoped_release release;
-      unrolled::generate(stream_, generation, outputs.data(), to);
-    }
+    without_gil([&](Stop& stop) { unrolled::generate(stream_, generation, outputs.data(), to, stop); });
     return results;
   }
 
   double bytes_per_timestep() const { return stream_.bytes_per_timestep(); }
 
   py::list states() {
-    const Turn turn(busy_);
+    const Turn turn(busy_, stream_);
     py::list result;
     const std::vector<CarriedState>& states = caller_.plan().states;
     for (std::size_t i = 0; i < states.size(); ++i) {
@@ -328,7 +330,7 @@ class BoundStream {
   }
 
   void set_states(const py::sequence& given, const std::vector<std::int64_t>& seen) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, stream_);
     const std::vector<CarriedState>& states = caller_.plan().states;
     if (given.size() != states.size() || seen.size() != stream_.timesteps_seen().size()) {
       fail({"set_state: expected ", std::to_string(states.size()), " states of ",
@@ -352,7 +354,7 @@ class BoundStream {
  private:
   Caller caller_;
   Stream stream_;
-  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
+  ForkSafeMutex busy_;
 };
 
 class BoundPool {
@@ -371,30 +373,30 @@ class BoundPool {
     if (rows == 0) return result;
     // A copy: the caller's array may change while other threads run.
     const std::vector<std::int64_t> copied(clients.data(), clients.data() + rows);
-    const py::gil_scoped_release release;
-    pool_.step(copied, from.get(), to.get());
+    without_gil([&](Stop& stop) { pool_.step(copied, from.get(), to.get(), stop); });
     return result;
   }
 
   std::int64_t open() {
-    const py::gil_scoped_release release;
-    return pool_.open();
+    std::int64_t id = -1;
+    without_gil([&](Stop&) { id = pool_.open(); });
+    return id;
   }
   void close(std::int64_t id) {
-    const py::gil_scoped_release release;
-    pool_.close(id);
+    without_gil([&](Stop&) { pool_.close(id); });
   }
   void reset(std::int64_t id) {
-    const py::gil_scoped_release release;
-    pool_.reset(id);
+    without_gil([&](Stop&) { pool_.reset(id); });
   }
   Index size() const {
-    const py::gil_scoped_release release;
-    return pool_.size();
+    Index size = 0;
+    without_gil([&](Stop&) { size = pool_.size(); });
+    return size;
   }
   Index capacity() const {
-    const py::gil_scoped_release release;
-    return pool_.capacity();
+    Index capacity = 0;
+    without_gil([&](Stop&) { capacity = pool_.capacity(); });
+    return capacity;
   }
 
   py::tuple state(std::int64_t id) const {
@@ -406,10 +408,7 @@ class BoundPool {
       arrays.append(std::move(array));
     }
     std::int64_t seen = 0;
-    {
-      const py::gil_scoped_release release;
-      pool_.read(id, to, seen);
-    }
+    without_gil([&](Stop&) { pool_.read(id, to, seen); });
     return py::make_tuple(arrays, seen);
   }
 
@@ -424,8 +423,7 @@ class BoundPool {
       arrays.push_back(check_state(states[i], 1, i, item));
       from.push_back(arrays.back().data());
     }
-    const py::gil_scoped_release release;
-    pool_.write(id, from, seen);
+    without_gil([&](Stop&) { pool_.write(id, from, seen); });
   }
 
  private:

@@ -2,6 +2,7 @@
 // The Python module unrolled._core; its contract is python/unrolled/_core.pyi.
 #include "base/threads.h"
 #include "bindings/bindings.h"
+#include "bindings/python_calls.h"
 #include "kernels/dispatch.h"
 
 // No GIL is needed: builders, plans and pools guard themselves, a stream refuses a second caller.
@@ -9,6 +10,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   namespace bindings = unrolled::bindings;
   module.doc() = "The compiled part of unrolled: plans of operations over arrays.";
+  bindings::watch_signals();
   bindings::bind_plan(module);
   bindings::bind_builder(module);
   bindings::bind_stream(module);

@@ -112,7 +112,7 @@ class Sweep {
   void run() {
     find_first_unmasked();
     begin_states();
-    wait();
+    if (wait()) return;
     if constexpr (kInRegisters) {
       if (a_.batch == 1) return run_in_registers();
     }
@@ -120,17 +120,19 @@ class Sweep {
       if (projection_.steps > 0 && step % projection_.steps == 0) project(step);
       walk_blocks(step, [&](Index block, Index last, Index ahead) { run_group(step, block, last, ahead); });
       if constexpr (K == CellKind::kGruResetBefore) {
-        wait();
+        if (wait()) return;
         walk_blocks(step, [&](Index block, Index last, Index) { run_candidate(step, block, last); });
       }
-      wait();
+      if (wait()) return;
     }
     end_states(hidden_[a_.timesteps % 2]);
   }
 
  private:
-  void wait() const {
-    if (a_.team.size > 1) a_.team.wait(a_.team.barrier, a_.team.index);
+  // Whether the run is to end.
+  bool wait() const {
+    if (a_.team.size > 1) return a_.team.wait(a_.team.barrier, a_.team.index);
+    return a_.team.should_stop != nullptr && a_.team.should_stop(a_.team.stop);
   }
 
   Index read_time(Index step) const { return a_.loop.read_reversed ? a_.timesteps - 1 - step : step; }
@@ -266,6 +268,7 @@ class Sweep {
       if (ahead == 0) project(step);
       if (a_.mask != nullptr && a_.mask[read_time(step)] == 0) {
         put_masked_output(step++);
+        if (a_.team.size == 1 && wait()) return;
         continue;
       }
       s.steps = is_whole ? smaller(projection_.steps, a_.timesteps - step) : 1;
@@ -284,11 +287,14 @@ class Sweep {
         run_register_steps_of<K>(last - block, s);
       });
       step += s.steps;
-      if (is_whole) continue;
+      if (is_whole) {
+        if (wait()) return;
+        continue;
+      }
       float* written = hidden_[1];
       hidden_[1] = hidden_[0];
       hidden_[0] = written;
-      wait();
+      if (wait()) return;
     }
     end_states(hidden_[0]);
   }

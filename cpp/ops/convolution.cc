@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/aligned_buffer.h"
+#include "ops/product.h"
 #include "ops/window.h"
 
 namespace unrolled {
@@ -83,11 +84,12 @@ class Convolution final : public Op {
     const Index positions = window.positions();
     const Index cells = window.in[0] * window.in[1] * window.in[2];
     const Range rows = share_of(batch * positions, context.team, 12);
+    const Index piece = rows_between_stops(shape_.depth, filters_);
     // Item by item; within one, positions [begin, end).
-    for (Index row = rows.begin; row < rows.end;) {
+    for (Index row = rows.begin; row < rows.end && !should_stop(context.team);) {
       const Index item = row / positions;
       const Index begin = row - item * positions;
-      const Index end = std::min(positions, begin + rows.end - row);
+      const Index end = std::min(positions, begin + std::min(piece, rows.end - row));
       const float* image = x + item * cells * channels_;
       float* result = y + item * positions * filters_;
       if (is_direct()) {

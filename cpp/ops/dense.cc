@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // activation(x . kernel + bias) on the last axis of x.
 #include "base/aligned_buffer.h"
+#include "ops/product.h"
 #include "ops/registry.h"
 
 namespace unrolled {
@@ -61,7 +62,7 @@ class Dense final : public Op {
       arguments.rows = rows.end - rows.begin;
       arguments.x = floats(context.inputs[0]) + rows.begin * shape_.depth;
       arguments.y = mutable_floats(context.outputs[0]) + rows.begin * shape_.columns;
-      if (arguments.rows > 0 && arguments.panel_begin < arguments.panel_end) table_.dense(arguments);
+      if (arguments.panel_begin < arguments.panel_end) run_product(table_, arguments, team);
     });
   }
 

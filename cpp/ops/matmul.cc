@@ -2,6 +2,7 @@
 // Product of two values, batched over leading axes that broadcast. The right one is packed per item and goes
 // through the dense kernel, whose sums have one order on every ISA.
 #include "base/aligned_buffer.h"
+#include "ops/product.h"
 #include "ops/registry.h"
 #include "ops/walk.h"
 
@@ -84,7 +85,7 @@ class Matmul final : public Op {
                             own_rows.begin * shape.depth;
               arguments.y =
                   mutable_floats(context.outputs[0]) + ((item + i) * rows + own_rows.begin) * shape.columns;
-              table_.dense(arguments);
+              run_product(table_, arguments, context.team);
             }
           });
         });

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <exception>
 #include <memory>
 #include <span>
 #include <type_traits>
@@ -36,12 +37,22 @@ class RunError {
     std::snprintf(message_, sizeof(message_), format, arguments...);
     ready_.store(true, std::memory_order_release);
   }
-  bool is_set() const { return ready_.load(std::memory_order_acquire); }
-  const char* message() const { return message_; }
+  // The exception in flight, in a catch block.
+  void set_current_exception() {
+    if (claimed_.exchange(true, std::memory_order_relaxed)) return;
+    exception_ = std::current_exception();
+    ready_.store(true, std::memory_order_release);
+  }
+  void throw_if_set() const {
+    if (!ready_.load(std::memory_order_acquire)) return;
+    if (exception_) std::rethrow_exception(exception_);
+    fail({message_});
+  }
 
  private:
   std::atomic<bool> claimed_{false};
   std::atomic<bool> ready_{false};
+  std::exception_ptr exception_;
   char message_[160];
 };
 
@@ -164,6 +175,11 @@ inline Range share_of(Index count, const Team& team, Index grain = 1) {
   const Index begin = grains * team.index / team.size * grain;
   const Index end = grains * (team.index + 1) / team.size * grain;
   return {std::min(begin, count), std::min(end, count)};
+}
+
+// For work that takes long without a wait: whether to leave the rest undone.
+inline bool should_stop(const Team& team) {
+  return team.should_stop != nullptr && team.should_stop(team.stop);
 }
 
 // Elements that a thread takes at once where they are all alike: whole cache lines, so that no two threads

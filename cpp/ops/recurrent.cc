@@ -203,8 +203,11 @@ class Recurrent final : public Op {
         if (split == Split::kUnits) {
           arguments.team = team;
           // The whole team must have left the scratch of the sweep before.
-          if (!first) team.wait(team.barrier, team.index);
+          if (!first && team.wait(team.barrier, team.index)) return;
           first = false;
+        } else {
+          arguments.team.stop = team.stop;
+          arguments.team.should_stop = team.should_stop;
         }
         table_.sweep(arguments);
       }

@@ -13,25 +13,26 @@ const std::vector<OpRecord>& operations() {
 }
 
 int Builder::input(DType dtype, int rank) {
-  const std::lock_guard lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   return graph().add_input(dtype, rank);
 }
 
 int Builder::constant(const TensorType& type, const void* data) {
-  const std::lock_guard lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   return graph().add_constant(type, data);
 }
 
 std::vector<int> Builder::add(const OpRecord& record, Arguments arguments) {
-  const std::lock_guard lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   return graph().add(record, std::move(arguments));
 }
 
 std::shared_ptr<Plan> Builder::finish(std::vector<int> outputs) {
-  const std::lock_guard lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   graph().finish(std::move(outputs));
+  auto plan = std::make_shared<Plan>(std::move(graph_));
   is_finished_ = true;
-  return std::make_shared<Plan>(std::move(graph_));
+  return plan;
 }
 
 Graph& Builder::graph() {

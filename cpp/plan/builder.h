@@ -3,9 +3,9 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "base/process.h"
 #include "plan/plan.h"
 
 namespace unrolled {
@@ -26,7 +26,7 @@ class Builder {
  private:
   Graph& graph();
 
-  std::mutex mutex_;
+  ForkSafeMutex mutex_;
   Graph graph_;
   bool is_finished_ = false;
 };

@@ -47,6 +47,31 @@ void store(const Generation& generation, const void* inputs, Index rows, Index s
   }
 }
 
+// A copy of a stream's states and ages.
+class StreamStates {
+ public:
+  explicit StreamStates(Stream& stream)
+      : seen_(stream.timesteps_seen().begin(), stream.timesteps_seen().end()) {
+    for (std::size_t i = 0; i < stream.plan().states.size(); ++i) {
+      sizes_.push_back(multiply(byte_count(stream.plan().states[i].row), stream.rows()));
+      states_.emplace_back(std::max<Index>(sizes_[i], 1));
+      std::memcpy(states_[i].data(), stream.state(i), static_cast<std::size_t>(sizes_[i]));
+    }
+  }
+
+  void restore(Stream& stream) const {
+    for (std::size_t i = 0; i < states_.size(); ++i) {
+      std::memcpy(stream.state(i), states_[i].data(), static_cast<std::size_t>(sizes_[i]));
+    }
+    std::copy(seen_.begin(), seen_.end(), stream.timesteps_seen().begin());
+  }
+
+ private:
+  std::vector<Index> sizes_;
+  std::vector<AlignedBuffer> states_;
+  std::vector<std::int64_t> seen_;
+};
+
 }  // namespace
 
 Sampler::Sampler(const Generation& generation, Index rows)
@@ -120,22 +145,29 @@ void Sampler::next(const float* outputs, void* inputs) {
   }
 }
 
-void generate(Stream& stream, const Generation& generation, const float* outputs, void* results) {
+void generate(Stream& stream, const Generation& generation, const float* outputs, void* results, Stop& stop) {
   const Index rows = stream.rows();
   Sampler sampler(generation, rows);
   AlignedBuffer inputs(std::max<Index>(multiply(rows, token_bytes(generation)), 1));
   AlignedBuffer stepped(std::max<Index>(byte_count(stream.step_outputs()[0]), 1));
   const void* const from[] = {inputs.data()};
   void* const to[] = {stepped.data()};
-  for (Index step = 0; step < generation.steps; ++step) {
-    sampler.next(step == 0 ? outputs : stepped.floats(), inputs.data());
-    store(generation, inputs.data(), rows, step, results);
-    if (step + 1 < generation.steps) stream.step(from, to);
+  const StreamStates before(stream);
+  try {
+    for (Index step = 0; step < generation.steps; ++step) {
+      if (stop.poll()) throw Stopped();
+      sampler.next(step == 0 ? outputs : stepped.floats(), inputs.data());
+      store(generation, inputs.data(), rows, step, results);
+      if (step + 1 < generation.steps) stream.step(from, to, stop);
+    }
+  } catch (...) {
+    before.restore(stream);
+    throw;
   }
 }
 
 void generate(const Plan& plan, const TensorType& window_type, const Generation& generation, void* window,
-              void* results) {
+              void* results, Stop& stop) {
   const Index rows = window_type.shape.dims[0];
   const Index timesteps = window_type.shape.dims[1];
   Sampler sampler(generation, rows);
@@ -151,7 +183,7 @@ void generate(const Plan& plan, const TensorType& window_type, const Generation&
   void* const to[] = {whole.data()};
   const auto bytes = static_cast<std::size_t>(token_bytes(generation));
   for (Index step = 0; step < generation.steps; ++step) {
-    Plan::Run(plan, {&window_type, 1}).execute(from, to, 0, 0);
+    Plan::Run(plan, {&window_type, 1}).execute(from, to, 0, 0, stop);
     for (Index row = 0; row < rows; ++row) {
       std::copy_n(whole.floats() + row * stride + skipped, generation.width,
                   last.floats() + row * generation.width);

@@ -43,12 +43,12 @@ class Sampler {
 };
 
 // `results`: [rows, steps] ids, or [rows, steps, width] values. Begins with what follows from `outputs`, the
-// last ones of the stream, which ends one step behind the results.
-void generate(Stream& stream, const Generation& generation, const float* outputs, void* results);
+// last ones of the stream, which ends one step behind the results. Where this throws the stream is as before.
+void generate(Stream& stream, const Generation& generation, const float* outputs, void* results, Stop& stop);
 
 // The same from the last timesteps only: `window` [rows, timesteps, ...] is given to the plan again and
 // again, moved on by one timestep each time. It is overwritten.
 void generate(const Plan& plan, const TensorType& window_type, const Generation& generation, void* window,
-              void* results);
+              void* results, Stop& stop);
 
 }  // namespace unrolled

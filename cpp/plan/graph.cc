@@ -31,7 +31,12 @@ std::vector<int> Graph::add(const OpRecord& record, Arguments arguments) {
     node.outputs.push_back(static_cast<int>(values.size()) + i);
   std::vector<int> results = node.outputs;
   nodes.push_back(std::move(node));
-  values.resize(values.size() + results.size(), result);
+  try {
+    values.insert(values.end(), results.size(), result);
+  } catch (...) {
+    nodes.pop_back();
+    throw;
+  }
   return results;
 }
 
@@ -44,8 +49,13 @@ int Graph::add_input(DType dtype, int rank) {
   input.index = static_cast<int>(inputs.size());
   input.type.dtype = dtype;
   input.type.shape.rank = rank;
-  values.push_back(input);
-  inputs.push_back(static_cast<int>(values.size()) - 1);
+  inputs.push_back(static_cast<int>(values.size()));
+  try {
+    values.push_back(input);
+  } catch (...) {
+    inputs.pop_back();
+    throw;
+  }
   return inputs.back();
 }
 
@@ -59,13 +69,20 @@ int Graph::add_constant(const TensorType& type, const void* data) {
   AlignedBuffer buffer(align_up(std::max<Index>(size, 1)));
   if (size > 0) std::memcpy(buffer.data(), data, static_cast<std::size_t>(size));
   constants.push_back(std::move(buffer));
-  values.push_back(constant);
+  try {
+    values.push_back(constant);
+  } catch (...) {
+    constants.pop_back();
+    throw;
+  }
   return static_cast<int>(values.size()) - 1;
 }
 
 void Graph::finish(std::vector<int> output_values) {
   if (inputs.empty()) fail({"a plan needs at least one input"});
   for (const int output : output_values) (void)value(output);
+  copies.clear();  // of an attempt that failed
+  copies.reserve(output_values.size());
   outputs = std::move(output_values);
   const auto at = [this](int id) -> Value& { return values[static_cast<std::size_t>(id)]; };
   const auto root_of = [&at](int id) -> Value& { return at(at(id).root); };

@@ -4,26 +4,16 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <span>
 #include <vector>
 
-#include "base/barrier.h"
+#include "base/stop.h"
+#include "plan/choice.h"
 #include "plan/graph.h"
-#include "plan/sharing.h"
-#include "plan/workspace.h"
+#include "plan/row_tables.h"
+#include "plan/state_pool.h"
 
 namespace unrolled {
-
-// Rows of a batch that lie scattered in tables: row i of inputs from `first_input` on is row reads[i] of the
-// table that the input points to, and row i of outputs from `first_output` on goes to row writes[i].
-struct RowTables {
-  std::size_t first_input = 0;
-  std::size_t first_output = 0;
-  std::span<const Index> reads;
-  std::span<const Index> writes;
-};
 
 class Plan {
  public:
@@ -38,24 +28,6 @@ class Plan {
   std::vector<TensorType> infer(std::span<const TensorType> inputs) const;
   const Graph& graph() const { return graph_; }
 
- private:
-  struct State {
-    // For the input types of the last run: what comes out, and what the choice of threads depends on.
-    std::vector<TensorType> inputs;
-    std::vector<TensorType> outputs;
-    std::vector<TensorType> values;
-    bool is_valid = false;
-    bool is_row_independent = false;
-    double seconds = 0.0;         // estimated, on one thread
-    double resident_bytes = 0.0;  // see Cost
-    double row_bytes = 0.0;       // of all values together
-    bool has_sequential = false;
-    Sharing sharing;
-    std::vector<std::unique_ptr<Workspace>> workspaces;  // by thread
-    std::unique_ptr<Barrier> barrier;
-  };
-
- public:
   // One call: created with the input types, asked for the types of the outputs (which the caller then
   // allocates), and run. Throws std::invalid_argument where the inputs do not fit.
   class Run {
@@ -75,39 +47,31 @@ class Plan {
 
     // `max_rows` > 0 limits the rows of the batch that are computed at once (memory); `threads` > 0 is
     // how many to use; 0: num_threads() where the work is worth it. Neither changes a bit of the results.
+    // Throws Stopped where `stop` is set before the end: the outputs hold anything then.
     void execute(std::span<const void* const> inputs, std::span<void* const> outputs, Index max_rows,
-                 int threads, const RowTables* tables = nullptr);
+                 int threads, Stop& stop, const RowTables* tables = nullptr);
 
    private:
-    struct Choice {
-      int threads = 1;
-      bool by_blocks = false;  // threads take blocks of the batch each, instead of sharing every operation
-      Index blocks = 1;
-    };
-    Choice choose(Index max_rows, int threads, bool shares) const;
-    void run_block(Workspace& workspace, Index block, Index blocks, int team_size,
+    Workspace& workspace(int thread) const;
+    // Prepares `workspace` for a block and a team, and runs it unless `bind_only`.
+    void run_block(Workspace& workspace, Index block, Index blocks, int team_size, const Team& team,
                    std::span<const void* const> inputs, std::span<void* const> outputs, RunError* error,
                    bool bind_only) const;
-    void gather(Workspace& workspace, Range rows, std::span<const void*> from, std::span<void*> to) const;
-    void scatter(const Workspace& workspace, Range rows, std::span<void* const> outputs) const;
-    Index row_bytes(const TensorType& type) const;
-    Workspace& workspace(int thread) const;
-    void execute(const Choice& choice, int team_size, std::span<const void* const> inputs,
-                 std::span<void* const> outputs, RunError* error);
+    bool run_by_blocks(const Choice& choice, int team_size, std::span<const void* const> inputs,
+                       std::span<void* const> outputs, RunError* error, Stop& stop) const;
+    bool run_together(const Choice& choice, int team_size, std::span<const void* const> inputs,
+                      std::span<void* const> outputs, RunError* error, Stop& stop) const;
 
     const Plan& plan_;
-    std::unique_ptr<State> state_;
+    std::unique_ptr<RunState> state_;
     const RowTables* tables_ = nullptr;
   };
 
  private:
-  void describe(State& state, std::span<const TensorType> inputs) const;
-  std::unique_ptr<State> take_state(std::span<const TensorType> inputs) const;
-  void give_back(std::unique_ptr<State> state) const;
+  void describe(RunState& state, std::span<const TensorType> inputs) const;
 
   Graph graph_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<State>> pool_;
+  mutable StatePool states_;
 };
 
 }  // namespace unrolled

@@ -3,7 +3,6 @@
 // with softmax). The loop over time is that of Keras, as TimeLoop in kernels/table.h states it.
 #include <array>
 #include <cstring>
-#include <stdexcept>
 
 #include "base/small_vector.h"
 #include "ops/registry.h"
@@ -139,8 +138,8 @@ class Scan final : public Op {
     if (context.team.index != 0) return;  // the plan shares the batch between threads, not a step
     try {
       run_alone(layout, context);
-    } catch (const std::exception& error) {
-      context.error->set("%s", error.what());
+    } catch (...) {
+      context.error->set_current_exception();
     }
   }
 
@@ -174,12 +173,14 @@ class Scan final : public Op {
     }
 
     Plan::Run step(*step_, layout.types);
+    Stop never;
     SmallVector<const void*> from(1 + state_count);
     SmallVector<void*> to(1 + state_count);
     const std::size_t input_row = row_bytes(layout.types[0]);
     char* sequence = static_cast<char*>(context.outputs[0].data);
     int read = 0;
     for (Index s = 0; s < timesteps; ++s, read ^= 1) {
+      if (should_stop(context.team)) return;
       const Index read_time = loop_.read_reversed ? timesteps - 1 - s : s;
       const Index write_time = loop_.write_reversed ? timesteps - 1 - s : s;
       const char* all = static_cast<const char*>(context.inputs[0].data);
@@ -193,7 +194,7 @@ class Scan final : public Op {
         from[i + 1] = scratch + layout.states[read][i];
         to[i + 1] = scratch + layout.states[read ^ 1][i];
       }
-      step.execute(from.get(), to.get(), 0, 1);
+      step.execute(from.get(), to.get(), 0, 1, never);
       for (Index row = 0; row < batch; ++row) {
         const std::size_t at = static_cast<std::size_t>(row) * output_row;
         char* output = scratch + layout.output + at;

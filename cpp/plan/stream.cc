@@ -122,23 +122,32 @@ void Stream::advance(Index timesteps) {
   for (std::int64_t& seen : seen_) seen += timesteps;
 }
 
-void Stream::step(std::span<const void* const> inputs, std::span<void* const> outputs) {
+void Stream::step(std::span<const void* const> inputs, std::span<void* const> outputs, Stop& stop) {
   bind(inputs, outputs);
   if (is_short_) {
     RunError error;
     workspace_.bind(from_, to_);
     workspace_.run(Team{}, &error);
-    if (error.is_set()) throw std::invalid_argument(error.message());
+    error.throw_if_set();
+    advance(1);
   } else {
-    Plan::Run(*plan_.plan, step_types_).execute(from_, to_, 0, 0);
+    Plan::Run(*plan_.plan, step_types_).execute(from_, to_, 0, 0, stop);
+    const NoFork no_fork;
+    advance(1);
   }
-  advance(1);
 }
 
-void Stream::run(Index timesteps, std::span<const void* const> inputs, std::span<void* const> outputs) {
+void Stream::run(Index timesteps, std::span<const void* const> inputs, std::span<void* const> outputs,
+                 Stop& stop) {
   bind(inputs, outputs);
-  Plan::Run(*plan_.plan, plan_.types(rows_, timesteps)).execute(from_, to_, 0, 0);
+  Plan::Run(*plan_.plan, plan_.types(rows_, timesteps)).execute(from_, to_, 0, 0, stop);
+  const NoFork no_fork;
   advance(timesteps);
+}
+
+void Stream::forget_parent() {
+  new (&workspace_) Workspace();
+  if (is_short_) workspace_.prepare(plan_.plan->graph(), step_types_, 1);
 }
 
 StreamPool::StreamPool(StreamPlan plan, Index capacity) : plan_(std::move(plan)) {
@@ -153,12 +162,12 @@ StreamPool::StreamPool(StreamPlan plan, Index capacity) : plan_(std::move(plan))
 }
 
 Index StreamPool::capacity() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   return static_cast<Index>(slots_.size());
 }
 
 Index StreamPool::size() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   return static_cast<Index>(slots_.size() - free_.size());
 }
 
@@ -173,6 +182,7 @@ void StreamPool::grow(Index capacity) {
                   static_cast<std::size_t>(row_bytes_[i] * 2 * old_count));
     }
   }
+  const NoFork no_fork;
   free_.reserve(static_cast<std::size_t>(capacity));
   slots_.resize(static_cast<std::size_t>(capacity));
   tables_ = std::move(tables);
@@ -206,8 +216,9 @@ void StreamPool::clear(std::size_t slot) {
 }
 
 std::int64_t StreamPool::open() {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   if (free_.empty()) grow(2 * static_cast<Index>(slots_.size()));
+  const NoFork no_fork;
   const std::size_t slot = free_.back();
   free_.pop_back();
   slots_[slot].is_open = true;
@@ -216,16 +227,19 @@ std::int64_t StreamPool::open() {
 }
 
 void StreamPool::close(std::int64_t id) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   const std::size_t slot = find(id);
+  const NoFork no_fork;
   slots_[slot].is_open = false;
   // A slot whose turns no longer fit an id is not used again.
   if (slots_[slot].times_opened < (std::int64_t{1} << (62 - kSlotBits))) free_.push_back(slot);
 }
 
 void StreamPool::reset(std::int64_t id) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  clear(find(id));
+  const ForkSafeLock lock(mutex_);
+  const std::size_t slot = find(id);
+  const NoFork no_fork;
+  clear(slot);
 }
 
 std::vector<TensorType> StreamPool::outputs(Index count) const {
@@ -235,8 +249,13 @@ std::vector<TensorType> StreamPool::outputs(Index count) const {
 }
 
 void StreamPool::step(std::span<const std::int64_t> ids, std::span<const void* const> inputs,
-                      std::span<void* const> outputs) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+                      std::span<void* const> outputs, Stop& stop) {
+  const ForkSafeLock lock(mutex_);
+  if (lock.is_inherited()) {
+    // A thread of the parent may have been about to change the lists.
+    new (&reads_) std::vector<Index>();
+    new (&writes_) std::vector<Index>();
+  }
   ++calls_;
   reads_.clear();
   writes_.clear();
@@ -255,7 +274,8 @@ void StreamPool::step(std::span<const std::int64_t> ids, std::span<const void* c
   }
   for (TensorType& type : types_) type.shape.dims[0] = static_cast<Index>(ids.size());
   const RowTables tables{inputs.size(), outputs.size(), reads_, writes_};
-  Plan::Run(*plan_.plan, types_).execute(from_, to_, 0, 0, &tables);
+  Plan::Run(*plan_.plan, types_).execute(from_, to_, 0, 0, stop, &tables);
+  const NoFork no_fork;
   for (const Index written : writes_) {
     Slot& slot = slots_[static_cast<std::size_t>(written / 2)];
     slot.reads_second = !slot.reads_second;
@@ -264,7 +284,7 @@ void StreamPool::step(std::span<const std::int64_t> ids, std::span<const void* c
 }
 
 void StreamPool::read(std::int64_t id, std::span<void* const> states, std::int64_t& timesteps_seen) const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   const std::size_t slot = find(id);
   for (std::size_t i = 0; i < states.size(); ++i) {
     std::memcpy(states[i], at(i, row(slot)), static_cast<std::size_t>(row_bytes_[i]));
@@ -273,8 +293,9 @@ void StreamPool::read(std::int64_t id, std::span<void* const> states, std::int64
 }
 
 void StreamPool::write(std::int64_t id, std::span<const void* const> states, std::int64_t timesteps_seen) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const ForkSafeLock lock(mutex_);
   const std::size_t slot = find(id);
+  const NoFork no_fork;
   for (std::size_t i = 0; i < states.size(); ++i) {
     std::memcpy(at(i, row(slot)), states[i], static_cast<std::size_t>(row_bytes_[i]));
   }

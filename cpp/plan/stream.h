@@ -5,11 +5,11 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <span>
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/process.h"
 #include "plan/plan.h"
 
 namespace unrolled {
@@ -49,9 +49,13 @@ class Stream {
   double bytes_per_timestep() const { return bytes_per_timestep_; }
 
   // Advance by one timestep, without allocating after the first call, or by several. The states are as
-  // before where this throws.
-  void step(std::span<const void* const> inputs, std::span<void* const> outputs);
-  void run(Index timesteps, std::span<const void* const> inputs, std::span<void* const> outputs);
+  // before where this throws. The caller sees to it that no process forks in a short step.
+  void step(std::span<const void* const> inputs, std::span<void* const> outputs, Stop& stop);
+  void run(Index timesteps, std::span<const void* const> inputs, std::span<void* const> outputs, Stop& stop);
+
+  // In a forked child, where a thread of the parent was inside a call: its scratch memory may be half
+  // changed.
+  void forget_parent();
 
   void reset();
   void reset_row(Index row);
@@ -101,7 +105,7 @@ class StreamPool {
   // std::invalid_argument before anything is computed on an id that is unknown, closed or there twice.
   std::vector<TensorType> outputs(Index count) const;
   void step(std::span<const std::int64_t> ids, std::span<const void* const> inputs,
-            std::span<void* const> outputs);
+            std::span<void* const> outputs, Stop& stop);
 
   // Copy all states of one client, in order, and its age; `states` has one pointer for each.
   void read(std::int64_t id, std::span<void* const> states, std::int64_t& timesteps_seen) const;
@@ -123,7 +127,7 @@ class StreamPool {
   char* at(std::size_t state, Index row) const;
 
   StreamPlan plan_;
-  mutable std::mutex mutex_;
+  mutable ForkSafeMutex mutex_;
   std::vector<Slot> slots_;
   std::vector<std::size_t> free_;
   std::vector<AlignedBuffer> tables_;

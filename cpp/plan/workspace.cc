@@ -99,8 +99,8 @@ bool Workspace::has_no_elements(const Node& node) const {
                      [this](int output) { return element_count(at(types_, output).shape) == 0; });
 }
 
-Index Workspace::place_values(const Graph& graph, std::span<const TensorType> inputs) {
-  prepare_nodes(graph, inputs, team_size_, types_, prepared_);
+Index Workspace::place_values(const Graph& graph, std::span<const TensorType> inputs, int team_size) {
+  prepare_nodes(graph, inputs, team_size, types_, prepared_);
   offsets_.assign(graph.values.size(), -1);
   scratch_.assign(graph.nodes.size(), 0);
   Arena arena;
@@ -154,13 +154,7 @@ void Workspace::prepare(const Graph& graph, std::span<const TensorType> inputs, 
   if (team_size == team_size_ && std::equal(inputs.begin(), inputs.end(), input_types_.begin())) return;
   team_size_ = 0;  // until everything below has succeeded
   input_types_.assign(inputs.begin(), inputs.end());
-  team_size_ = team_size;
-  try {
-    buffer_.reserve(place_values(graph, inputs));
-  } catch (...) {
-    team_size_ = 0;
-    throw;
-  }
+  buffer_.reserve(place_values(graph, inputs, team_size));
   operands_.clear();
   steps_.clear();
   externals_.clear();
@@ -177,6 +171,8 @@ void Workspace::prepare(const Graph& graph, std::span<const TensorType> inputs, 
     copies_.push_back({copy.output, operands_.size(), byte_count(at(types_, copy.value))});
     add_operand(graph, copy.value);
   }
+  outputs_.reserve(graph.outputs.size());
+  team_size_ = team_size;
 }
 
 void Workspace::bind(std::span<const void* const> inputs, std::span<void* const> outputs) {
@@ -200,7 +196,7 @@ void Workspace::run(const Team& team, RunError* error) const {
     context.outputs = operands.last(step.output_count);
     context.scratch = static_cast<char*>(buffer_.data()) + step.scratch_offset;
     step.prepared->run(context);
-    if (team.size > 1) team.wait(team.barrier, team.index);
+    if (team.size > 1 ? team.wait(team.barrier, team.index) : should_stop(team)) return;
   }
   if (team.index != 0) return;
   for (const Copy& copy : copies_) {

@@ -19,13 +19,17 @@ void prepare_nodes(const Graph& graph, std::span<const TensorType> inputs, int t
 class Workspace {
  public:
   // Throws std::invalid_argument where an operation cannot take its input. Cheap when nothing changed.
+  // Where it throws, the next call prepares everything anew.
   void prepare(const Graph& graph, std::span<const TensorType> inputs, int team_size);
 
   // Sets where the caller's inputs and outputs are; before run(), by one thread.
   void bind(std::span<const void* const> inputs, std::span<void* const> outputs);
 
-  // Called by every thread of the team that prepare() was told of.
+  // Called by every thread of the team that prepare() was told of. Ends early where the team is told to stop.
   void run(const Team& team, RunError* error) const;
+
+  // What it holds.
+  Index bytes() const { return buffer_.capacity() + gathered_rows_.capacity(); }
 
   // Memory for rows that the caller of run() gathers.
   AlignedBuffer& gathered_rows() { return gathered_rows_; }
@@ -52,11 +56,11 @@ class Workspace {
   };
 
   bool has_no_elements(const Node& node) const;
-  Index place_values(const Graph& graph, std::span<const TensorType> inputs);
+  Index place_values(const Graph& graph, std::span<const TensorType> inputs, int team_size);
   void add_operand(const Graph& graph, int value);
 
   std::vector<TensorType> input_types_;
-  int team_size_ = 0;
+  int team_size_ = 0;                      // 0: not prepared
   std::vector<TensorType> types_;          // by value
   std::vector<PreparedPointer> prepared_;  // by node
   std::vector<Index> offsets_;             // by root value that lies in buffer_

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _core
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
-from unrolled.lowering import Flow, Lowering
 
 AXIS_ACTIVATIONS = ("softmax", "log_softmax", "sparsemax", "glu")
 

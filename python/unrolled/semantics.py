@@ -50,7 +50,16 @@ class Semantics:
         where there is one tensor argument). The mask passes on all the same.
     explicit_mask_passes_on : bool
         A mask given to a layer as ``mask`` becomes that of its output (Keras 2, and 3 from 3.11 on), or is
-        used once, and the output has the mask of the first input.
+        used once, and the output has the mask of the first input. MultiHeadAttention passes on the mask of
+        the query tensor in every version.
+    query_mask_counts : bool
+        MultiHeadAttention heeds a ``query_mask`` that its call gives (before Keras 3.8), or never: from then on
+        it asks the query tensor, which may have lost its mask to a layer called before. A ``value_mask`` or
+        ``key_mask`` that is given counts in every version, and one that is not is that of the tensor. So in
+        3.0.0 to 3.15.1, each of which ran the models of ``tests/data/make_mask_fixtures.py``. Files by Keras
+        3.0 to 3.9 give all of them, as Keras fills in what the user left out.
+    causal_mask_hides_value_mask : bool
+        Attention and AdditiveAttention with ``use_causal_mask`` heed no mask of the value (Keras 3.0.0 to 3.0.4).
     attention_takes_masks_away : bool
         MultiHeadAttention removes the masks of its inputs, also for layers called on them later
         (Keras 3.8 on).
@@ -77,6 +86,8 @@ class Semantics:
     lists_carry_masks: bool = True
     states_hide_mask: bool = True
     explicit_mask_passes_on: bool = True
+    query_mask_counts: bool = False
+    causal_mask_hides_value_mask: bool = False
     attention_takes_masks_away: bool = True
     stored_states_win: bool = False
     additive_attention_scales: Literal["query", "value"] = "query"

@@ -12,7 +12,7 @@ import pytest
 
 from unrolled.errors import ModelFileError
 from unrolled.formats import read_model
-from unrolled.formats.versions import parse_version
+from unrolled.formats.config.versions import parse_version
 from unrolled.spec import LayerSpec, ModelFile, TensorReference, UnsupportedValue
 
 from . import fake

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from unrolled import layers
+from unrolled.formats.config.versions import parse_version
 from unrolled.layers import registry
 from unrolled.semantics import KERAS_3
 
@@ -47,3 +48,47 @@ def test_attention_by_sums_broadcasts_features_of_size_one() -> None:
     np.testing.assert_allclose(
         layers.Attention(score_mode="concat")([query, value]), attended(scores, value), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("policy", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["Attention", "AdditiveAttention"])
+def test_rows_without_anything_allowed_follow_their_scores_in_float64_only(policy: str, name: str) -> None:
+    """Keras subtracts 1e9 from every score of such a row, which float64 survives and float32 does not."""
+    x = array(2, 4, 3)
+    mask = np.array([[False, False, True, True], [True] * 4])  # padded left: two causal rows see nothing
+    layer = getattr(layers, name)(use_scale=False, dtype=policy)
+    got = layer([x, x], mask=[None, mask], use_causal_mask=True)
+    scores = x @ x.transpose(0, 2, 1) if name == "Attention" else np.tanh(x[:, :, None] + x[:, None]).sum(-1)
+    allowed = np.tril(np.ones((4, 4), bool)) & mask[:, None]
+    nothing = ~allowed.any(-1, keepdims=True)
+    assert nothing.sum() == 2
+    scores = np.where(allowed, scores, np.where(nothing, scores if policy == "float64" else 0.0, -1e9))
+    np.testing.assert_allclose(got, attended(scores, x), atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["float32", "float64"])
+def test_a_softmax_before_keras_3_10_follows_the_scores_of_rows_without_anything_allowed_in_float64_only(
+    policy: str,
+) -> None:
+    x = array(2, 3, 4)
+    mask = np.array([[False] * 4, [True, False, True, False], [True] * 4])
+    layer = layers.Softmax(dtype=policy)
+    registry.set_semantics(layer, replace(KERAS_3, softmax_zeroes_masked_rows=False))
+    got = layer(x, mask=np.broadcast_to(mask, x.shape))
+    row = x[:, :1] if policy == "float64" else np.zeros((2, 1, 4))
+    scores = np.concatenate([row, np.where(mask, x, -1e9)[:, 1:]], 1)
+    np.testing.assert_allclose(got, attended(scores, np.eye(4)), atol=1e-6)
+
+
+def test_multi_head_attention_of_old_files_follows_the_scores_of_rows_without_anything_allowed_in_float64() -> (
+    None
+):
+    x = np.array([[[1.0], [0.5]]], np.float32)
+    nothing = np.zeros((1, 2, 2), bool)
+    for policy, weight in (("float64", np.exp(1.0) / (np.exp(1.0) + np.exp(0.5))), ("float32", 0.5)):
+        layer = layers.MultiHeadAttention(1, 1, use_bias=False, dtype=policy)
+        registry.set_semantics(layer, parse_version("3.6.0").semantics)
+        layer.build([x.shape, x.shape])
+        layer.set_weights([np.ones(w.shape) for w in layer.weights])
+        got = layer(x, x, attention_mask=nothing)[0, 0, 0]
+        np.testing.assert_allclose(got, weight + (1 - weight) * 0.5, atol=1e-6)

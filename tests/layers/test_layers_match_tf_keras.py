@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from unrolled import layers
-from unrolled.formats.versions import parse_version
+from unrolled.formats.config.versions import parse_version
 from unrolled.layers import registry
 
 sys.path.insert(0, str(Path(__file__).parent))

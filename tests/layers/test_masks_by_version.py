@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from unrolled import Input, Model, layers
-from unrolled.formats.versions import parse_version
+from unrolled.formats.config.versions import parse_version
 from unrolled.layers import registry
 from unrolled.semantics import KERAS_3
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unrolled import layers
-from unrolled.formats.json_objects import decode_dtype
+from unrolled.formats.config.json_objects import decode_dtype
 from unrolled.spec import UnsupportedValue
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from unrolled import StreamError, tree
+from unrolled import StreamError
+from unrolled.engine import tree
 from unrolled.models.base import Model
 
 TIMESTEPS = 7

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unrolled import Input, Model, Sequential, layers
-from unrolled.layers import operations as ops
+from unrolled.layers.ops import operations as ops
 from unrolled.streaming import StreamError
 
 SHAPE = (8, 4)

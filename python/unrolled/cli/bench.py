@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Time the model and print the table."""
     from unrolled import _core
-    from unrolled.benchmark import benchmark
+    from unrolled.cli.benchmark import benchmark
 
     if options.threads is not None:
         _core.set_num_threads(options.threads)

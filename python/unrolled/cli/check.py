@@ -12,7 +12,7 @@ from unrolled.cli.common import BAD_MODEL, BAD_USAGE, OK, Commands, add_command,
 from unrolled.errors import ModelFileError, printable
 
 if TYPE_CHECKING:
-    from unrolled.inspection import Report
+    from unrolled.cli.inspection import Report
 
 
 def add(commands: Commands) -> None:
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the report."""
-    from unrolled.inspection import inspect_file
+    from unrolled.cli.inspection import inspect_file
 
     try:
         report = inspect_file(options.file, options.weights)
@@ -58,7 +58,7 @@ def _ask_oracle(options: argparse.Namespace, report: Report) -> tuple[dict[str, 
     """What Keras gives, for JSON and as text; nothing where it was not asked for."""
     if not options.oracle or report.model is None:
         return {}, ""
-    from unrolled.oracle import OracleError, compare
+    from unrolled.cli.oracle import OracleError, compare
 
     try:
         result = compare(options.file, options.weights, report.model)

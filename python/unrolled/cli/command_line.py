@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 a broken or unsupported model, 2 wrong usage.
+        The exit code: 0 done, 1 a broken or unsupported model, 2 wrong usage, 130 interrupted.
     """
     for terminal in (sys.stdout, sys.stderr):
         if isinstance(terminal, io.TextIOWrapper):  # what the terminal cannot show is no reason to end

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 OK, BAD_MODEL, BAD_USAGE = 0, 1, 2
 EXIT_CODES = (
     "exit codes: 0 done; 1 the model file is broken or needs what unrolled does not support; "
-    "2 a wrong command line, a file that cannot be read or written, or an input that does not fit"
+    "2 a wrong command line, a file that cannot be read or written, or an input that does not fit; "
+    "130 interrupted (Ctrl-C)"
 )
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

@@ -186,7 +186,7 @@ def _sequence_length(path: Path, known: int | None, lengths: list[int], lines: l
 
 
 def _name_outputs(result: Any) -> dict[str, NDArray[Any]]:
-    from unrolled import tree
+    from unrolled.engine import tree
 
     if isinstance(result, np.ndarray):
         return {"output": result}

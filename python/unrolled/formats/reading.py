@@ -13,12 +13,12 @@ from typing import Any
 from unrolled.errors import ModelFileError, printable
 from unrolled.formats.archive import Archive, FolderArchive, ZipArchive, read_file, regular_size
 from unrolled.formats.checks import JSON_BYTES, MEMBERS, converted, mapping, sequence, text
+from unrolled.formats.config.json_text import parse_object
+from unrolled.formats.config.models import Decoder, decode_model
+from unrolled.formats.config.versions import KERAS_1, KERAS_3_UNKNOWN, Writer, parse_version
 from unrolled.formats.hdf5 import SIGNATURE, HDF5File
-from unrolled.formats.json_text import parse_object
-from unrolled.formats.models import Decoder, decode_model
-from unrolled.formats.versions import KERAS_1, KERAS_3_UNKNOWN, Writer, parse_version
-from unrolled.formats.weights_lists import ListWeights, has_names
-from unrolled.formats.weights_tree import ROOT, ROOT_2_12, TreeWeights
+from unrolled.formats.weights.lists import ListWeights, has_names
+from unrolled.formats.weights.tree import ROOT, ROOT_2_12, TreeWeights
 from unrolled.spec import LayerSpec, ModelFile, ModelSpec, WeightSource
 
 _ZIP = b"PK\x03\x04"

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-from unrolled.layers import operations
 from unrolled.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from unrolled.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from unrolled.layers.base import Layer
-from unrolled.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
-from unrolled.layers.conv_recurrent import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
-from unrolled.layers.convolution import (
+from unrolled.layers.convolution.convolution import (
     Conv1D,
     Conv1DTranspose,
     Conv2D,
@@ -23,17 +20,7 @@ from unrolled.layers.convolution import (
     SeparableConv1D,
     SeparableConv2D,
 )
-from unrolled.layers.core import Activation, Dense, Embedding, Identity, Input, InputLayer, Masking
-from unrolled.layers.einsum import EinsumDense
-from unrolled.layers.merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
-from unrolled.layers.normalization import (
-    BatchNormalization,
-    GroupNormalization,
-    LayerNormalization,
-    RMSNormalization,
-    UnitNormalization,
-)
-from unrolled.layers.pooling import (
+from unrolled.layers.convolution.pooling import (
     AveragePooling1D,
     AveragePooling2D,
     AveragePooling3D,
@@ -59,8 +46,18 @@ from unrolled.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from unrolled.layers.core import Activation, Dense, Embedding, Identity, Input, InputLayer, Masking
+from unrolled.layers.einsum import EinsumDense
+from unrolled.layers.merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
+from unrolled.layers.normalization import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    RMSNormalization,
+    UnitNormalization,
+)
+from unrolled.layers.ops import operations
 from unrolled.layers.preprocessing import CategoryEncoding, IntegerLookup, Normalization, Rescaling
-from unrolled.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from unrolled.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,
@@ -86,8 +83,11 @@ from unrolled.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from unrolled.layers.rnn.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from unrolled.layers.rnn.conv_recurrent import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
+from unrolled.layers.rnn.recurrent import GRU, LSTM, RNN, SimpleRNN
+from unrolled.layers.rnn.wrappers import Bidirectional, TimeDistributed
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.layers.wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
     "ELU",

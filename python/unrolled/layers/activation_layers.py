@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import activations, initializers
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, flag, int_list, not_negative, number
 from unrolled.layers.registry import register, serialize_layer
-from unrolled.lowering import Flow, Lowering
 
 
 class ActivationLayer(Layer):
@@ -319,7 +319,9 @@ class Softmax(Layer):
                 f"of shape {x.shape}; Keras fails here too"
             )
         lowered = not (plan.semantics_of(self).softmax_zeroes_masked_rows or self.robust_masking)
-        masked = x.derive(masked_scores(plan, x.value, x.mask, lowered=lowered), x.shape)
+        axis = self.axis % len(x.shape)
+        scores = masked_scores(plan, x.value, x.mask, axis=axis, lowered=lowered, policy=self.dtype)
+        masked = x.derive(scores, x.shape)
         result = activations.lower(plan, masked, activation)
         if not plan.semantics_of(self).softmax_zeroes_masked_rows:
             return result
@@ -331,11 +333,29 @@ class Softmax(Layer):
         return config | ({"robust_masking": True} if self.robust_masking else {})
 
 
-def masked_scores(plan: Lowering, scores: int, mask: int, *, lowered: bool) -> int:
+def masked_scores(plan: Lowering, scores: int, mask: int, *, axis: int, lowered: bool, policy: str) -> int:
     """``scores`` with a large negative number where ``mask`` is false (it broadcasts).
 
     Where ``lowered``, it is added (Keras before 3.13, where zeros in rows without anything allowed do not hide
-    it): such rows then tell scores beyond 32, half of the distance of floats around 1e9, from others.
+    it): such rows then tell scores beyond 32, half of the distance of floats around 1e9, from others. In
+    float64, which is Keras's under that ``policy``, they tell all: their scores stay.
+
+    Parameters
+    ----------
+    plan : Lowering
+        The plan being built.
+    scores, mask : int
+        Ids of the values.
+    axis : int
+        Along which the softmax goes, counted from 0.
+    lowered : bool
+        Whether the number is added.
+    policy : str
+        The layer's dtype policy.
     """
     low = plan.ops.constant(np.asarray(-1e9, np.float32))
-    return plan.ops.select(mask, scores, plan.ops.binary("add", scores, low) if lowered else low)
+    if lowered and policy == "float64":
+        low = plan.ops.select(plan.ops.reduce(mask, kind="any", axes=(axis,), keepdims=True), low, scores)
+    elif lowered:
+        low = plan.ops.binary("add", scores, low)
+    return plan.ops.select(mask, scores, low)

@@ -9,16 +9,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled import _core, activations, initializers, tree
+from unrolled import _core, activations, initializers
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.activation_layers import masked_scores
 from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
+from unrolled.layers.calls import as_mask
 from unrolled.layers.config_values import TRAINING_ONLY, choice, flag, not_negative, positive_int
 from unrolled.layers.einsum import EinsumDense
 from unrolled.layers.merging import Merging
 from unrolled.layers.registry import register
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.lowering import Flow, Lowering
 
 
 def positions(plan: Lowering, x: Flow) -> int:
@@ -133,13 +135,13 @@ class DotAttention(Merging):
         ops = plan.ops
         query, value, key = (plan.as_float(flow) for flow in (*x, x[1])[:3])
         scores = self.scores(plan, query, key)
-        allowed = None if value.mask is None else ops.expand_dims(value.mask, 1)
-        if self.causal or use_causal_mask:
+        causal = self.causal or use_causal_mask
+        hidden = causal and plan.semantics_of(self).causal_mask_hides_value_mask
+        allowed = None if value.mask is None or hidden else ops.expand_dims(value.mask, 1)
+        if causal:
             allowed = both(plan, allowed, causal_mask(plan, query, value))
         if allowed is not None:
-            # Subtracted, not set: where nothing is allowed, the scores still order the values a little.
-            lowered = ops.binary("subtract", scores, ops.constant(np.asarray(1e9, np.float32)))
-            scores = ops.select(allowed, scores, lowered)
+            scores = masked_scores(plan, scores, allowed, axis=2, lowered=True, policy=self.dtype)
         weights = ops.softmax(scores, axis=2)
         result = ops.matmul(weights, value.value)
         if query.mask is not None:
@@ -149,6 +151,15 @@ class DotAttention(Merging):
         if not return_attention_scores:
             return output
         return [output, Flow(weights, (*query.shape[:-1], key.shape[1]))]
+
+    def output_masks(self, plan: Lowering, result: Any, given: Any, masked: Any) -> Any:
+        result = super().output_masks(plan, result, given, masked)
+        semantics = plan.semantics_of(self)
+        if not semantics.lists_carry_masks or semantics.explicit_mask_passes_on:
+            return result
+        output, *scores = result if isinstance(result, list) else [result]
+        output = output.with_mask(given[0].mask, given[0].mask_rank)
+        return [output, *scores] if scores else output
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config() | {"use_scale": self.use_scale, "dropout": self.dropout}
@@ -487,12 +498,10 @@ class MultiHeadAttention(Layer):
         """
         query, value, key = _query_value_key(self, (x, *rest), kwargs)
         masks = {"query": query.mask, "value": value.mask, "key": None if key is None else key.mask}
-        if key is value or (key is not None and key.value == value.value):
-            masks["key"] = None
         for name in masks:
             given = kwargs.get(f"{name}_mask")
-            if given is not None:
-                masks[name] = given.value
+            if given is not None and (name != "query" or plan.semantics_of(self).query_mask_counts):
+                masks[name] = as_mask(plan, given).value
         ops = plan.ops
         allowed = self._allowed(plan, query, value, masks, kwargs)
         q = self._project(plan, "query_dense", query)
@@ -506,14 +515,15 @@ class MultiHeadAttention(Layer):
         )
         if allowed is not None:
             zeroed = plan.semantics_of(self).softmax_zeroes_masked_rows or self.softmax_robust_masking
-            scores = masked_scores(plan, scores, allowed, lowered=through_layer and not zeroed)
+            lowered = through_layer and not zeroed
+            scores = masked_scores(plan, scores, allowed, axis=3, lowered=lowered, policy=self.dtype)
         weights = ops.softmax(scores, axis=3)
         if allowed is not None and through_layer and plan.semantics_of(self).softmax_zeroes_masked_rows:
             weights = ops.select(allowed, weights, ops.constant(np.zeros((), np.float32)))
         mixed = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
         shape = (*query.shape[:-1], self.num_heads, self.value_dim)
         assert self.output_dense is not None
-        output = self.output_dense.lower(plan, Flow(mixed, shape)).with_mask(masks["query"])
+        output = self.output_dense.lower(plan, Flow(mixed, shape)).with_mask(query.mask)
         if plan.semantics_of(self).attention_takes_masks_away:
             for taken in (query, value, value if key is None else key):
                 plan.take_mask_away(taken.value)
@@ -543,8 +553,7 @@ class MultiHeadAttention(Layer):
         allowed: int | None = None
         if masks["query"] is not None:
             allowed = ops.expand_dims(masks["query"], 2)
-        for name in ("value", "key"):
-            mask = masks[name]
+        for mask in dict.fromkeys((masks["value"], masks["key"])):
             if mask is not None:
                 allowed = both(plan, allowed, ops.expand_dims(mask, 1))
         if kwargs.get("use_causal_mask"):

@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering, Shape, lowered
+from unrolled.engine.variables import Holders, PlanCache, Variable, assign_together, values_together
 from unrolled.errors import StreamError, printable
 from unrolled.layers import options
 from unrolled.layers.calls import (
@@ -38,9 +40,7 @@ from unrolled.layers.config_values import (
 from unrolled.layers.naming import automatic_name
 from unrolled.layers.options import making
 from unrolled.layers.symbolic import KerasTensor, Node
-from unrolled.lowering import Flow, Lowering, Shape, lowered
 from unrolled.semantics import KERAS_3, Semantics
-from unrolled.variable import Holders, PlanCache, Variable, assign_together, values_together
 
 # Key of the rules of older versions in configs; files of Keras have no such key.
 SEMANTICS = "semantics"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.variables import Variable
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.lowering import Flow, Lowering
-from unrolled.variable import Variable
 
 if TYPE_CHECKING:
     from unrolled.layers.base import Layer
@@ -112,8 +112,9 @@ def as_mask(plan: Lowering, leaf: Any) -> Any:
 
 
 def attach_masks(inputs: Any, masks: Any) -> Any:
+    """``inputs`` with ``masks``, of the same structure, as their only ones."""
     if isinstance(inputs, Flow):
-        return inputs if masks is None else inputs.with_mask(masks.value, len(masks.shape))
+        return inputs.with_mask(None) if masks is None else inputs.with_mask(masks.value, len(masks.shape))
     if isinstance(inputs, list | tuple) and isinstance(masks, Flow):
         return type(inputs)([inputs[0].with_mask(masks.value, len(masks.shape)), *inputs[1:]])
     if isinstance(inputs, list | tuple) and isinstance(masks, list | tuple):

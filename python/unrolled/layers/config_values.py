@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.engine.lowering import Shape
 from unrolled.errors import ConfigError
-from unrolled.lowering import Shape
 
 # Config keys that occur on layers of several families and cannot change what a trained layer computes.
 TRAINING_ONLY: dict[str, str] = {

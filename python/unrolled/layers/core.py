@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled import activations, initializers, tree
+from unrolled import activations, initializers
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, checked_shape, flag, number, positive_int
 from unrolled.layers.quantization import int8_dense, take_int8
 from unrolled.layers.registry import register
 from unrolled.layers.symbolic import KerasTensor, Node
-from unrolled.lowering import Flow, Lowering
 
 # Options of layers with a kernel that cannot change what the saved kernel computes.
 LORA_IGNORED = {

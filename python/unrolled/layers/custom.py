@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.variables import Variable
 from unrolled.errors import printable
 from unrolled.layers.base import Layer
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.lowering import Flow, Lowering
-from unrolled.variable import Variable
 
 # Two sets of sizes that unknown axes are tried with: what changes between them is unknown in the output.
 _TRIED_BATCH = (2, 3)

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import activations, initializers
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, positive_int
 from unrolled.layers.core import LORA_IGNORED, int8_config
 from unrolled.layers.quantization import int8_dense, take_int8
 from unrolled.layers.registry import register
-from unrolled.lowering import Flow, Lowering
 
 _EQUATION = re.compile(
     r"(\.\.\.)?([a-zA-Z]{1,8})(\.\.\.)?,([a-zA-Z]{1,8})->(\.\.\.)?([a-zA-Z]{1,8})(\.\.\.)?"

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import flag, is_shape, positive_int
 from unrolled.layers.normalization import unit_length
 from unrolled.layers.registry import register
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.lowering import Flow, Lowering, Shape
 
 
 class Merging(Layer):

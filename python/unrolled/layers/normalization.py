@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import initializers
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.base import NORMALISES_BY_THE_BATCH, Layer
 from unrolled.layers.config_values import flag, int_list, not_negative, positive_int
 from unrolled.layers.registry import register
-from unrolled.lowering import Flow, Lowering
 
 SCALE_IGNORED = {
     "gamma_regularizer": "adds to the training loss only",

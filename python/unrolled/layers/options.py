@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
-from unrolled.variable import Variable
 
 if TYPE_CHECKING:
     from unrolled.layers.base import Layer

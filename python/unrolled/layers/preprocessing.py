@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import initializers
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.initializers import LARGEST_FLOAT
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import choice, flag, int_list, positive_int
 from unrolled.layers.normalization import axis_config
 from unrolled.layers.registry import register
-from unrolled.lowering import Flow, Lowering
 
 MAX_CONFIG_NUMBERS = 2**20
 

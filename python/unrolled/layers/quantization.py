@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from unrolled import activations
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
-from unrolled.lowering import Flow, Lowering
 
 # keras 3.15 quantizers/quantizers.py, AbsMaxQuantizer.
 LARGEST = 127.0

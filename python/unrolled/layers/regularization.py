@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
 from unrolled.layers.config_values import not_negative
 from unrolled.layers.registry import register
-from unrolled.lowering import Flow, Lowering
 
 SEED_IGNORED = {"seed": "seeds random numbers in training only"}
 

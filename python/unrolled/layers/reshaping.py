@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import choice, positive_int
-from unrolled.layers.registry import register
-from unrolled.layers.spatial import (
+from unrolled.layers.convolution.spatial import (
     MAX_ELEMENTS_A_ROW,
     MAX_EXTENT,
     channels_last,
@@ -26,7 +26,7 @@ from unrolled.layers.spatial import (
     restore_format,
     sizes,
 )
-from unrolled.lowering import Flow, Lowering
+from unrolled.layers.registry import register
 
 
 class Moving(Layer):

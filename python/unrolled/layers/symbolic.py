@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.lowering import Shape
 from unrolled.errors import printable
-from unrolled.lowering import Shape
 
 if TYPE_CHECKING:
     from unrolled.layers.base import Layer

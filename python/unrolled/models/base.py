@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.lowering import CompiledPlan, Flow, Lowering, Shape, lowered
 from unrolled.errors import printable
 from unrolled.layers.base import Layer
 from unrolled.layers.symbolic import KerasTensor, Node
-from unrolled.lowering import CompiledPlan, Flow, Lowering, Shape, lowered
 from unrolled.models.summary import summary_text
 
 if TYPE_CHECKING:

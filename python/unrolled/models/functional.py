@@ -10,14 +10,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unrolled import tree
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
 from unrolled.layers.base import Layer
 from unrolled.layers.core import Embedding, InputLayer
-from unrolled.layers.operations import Operation
+from unrolled.layers.ops.operations import Operation
 from unrolled.layers.registry import serialize_layer
+from unrolled.layers.rnn.wrappers import TimeDistributed
 from unrolled.layers.symbolic import KerasTensor, Node
-from unrolled.layers.wrappers import TimeDistributed
-from unrolled.lowering import Flow, Lowering
 from unrolled.models.base import Model
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Literal
 
-from unrolled import tree
 from unrolled.activations import Activation
+from unrolled.engine import tree
 from unrolled.errors import ModelFileError, Problem, UnsupportedModelError, printable
 from unrolled.layers import registry
 from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, SEMANTICS, Layer

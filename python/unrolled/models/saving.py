@@ -12,22 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import activations, tree
+from unrolled import activations
+from unrolled.engine import tree
+from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.recording import Recorder
+from unrolled.engine.variables import Variable
 from unrolled.errors import Problem, UnsupportedModelError, printable
 from unrolled.formats.writing import write_keras
 from unrolled.layers.base import Layer
-from unrolled.layers.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
-from unrolled.layers.conv_recurrent import ConvLSTMCell
+from unrolled.layers.core import Masking
 from unrolled.layers.custom import PythonLayer
-from unrolled.layers.operations import MatmulOperation
-from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.registry import changing_serialized, serialize_layer
-from unrolled.lowering import Flow, Lowering
+from unrolled.layers.rnn.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
+from unrolled.layers.rnn.conv_recurrent import ConvLSTMCell
+from unrolled.layers.rnn.recurrent import Recurrent
 from unrolled.models.base import Model
+from unrolled.models.functional import Functional
+from unrolled.models.keras_operations import in_keras_graph, in_keras_words
 from unrolled.models.plain import plain
-from unrolled.segments import Recorder
 from unrolled.semantics import KERAS_3
-from unrolled.variable import Variable
 
 OLD, NEW = "hard_sigmoid_v2", "hard_sigmoid"
 # clip(0.2 x + 0.5, 0, 1) is Keras 3's clip(y / 6 + 0.5, 0, 1) at y = 1.2 x.
@@ -42,6 +45,8 @@ _NOT_KERAS_3 = frozenset({
 })  # fmt: skip
 # These layers take less than others (keras 3.15 layers/regularization/spatial_dropout.py).
 _SPATIAL_DROPOUT = frozenset({"rate", "seed", "name", "dtype", "data_format"})
+# tf.keras writes options of a kernel for these, too, which have a depthwise and perhaps a pointwise one.
+_TWO_KERNELS = ("SeparableConv", "DepthwiseConv")
 _TRAINING_SUFFIXES = ("_regularizer", "_constraint")
 _REGULARIZERS = {"L1", "L2", "L1L2", "OrthogonalRegularizer"}
 _CONSTRAINTS = {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"}
@@ -56,8 +61,12 @@ _MASK_RULES = {
     "Bidirectional": "masked steps repeat the previous output; Keras 3 gives zeros there",
     **dict.fromkeys(("Rescaling", "Normalization", "Identity"), "drops the mask; Keras 3 passes it on"),
     "Softmax": "rows without anything allowed get equal weights; Keras 3.10: zeros",
-    "MultiHeadAttention": "rows without anything allowed get equal weights, and inputs keep their masks for "
-    "other layers; Keras 3.10: zeros, and no masks",
+    "MultiHeadAttention": "rows without anything allowed get equal weights, a query_mask that is given counts, "
+    "and inputs keep their masks for other layers; Keras 3.10: zeros, the tensor's own, and no masks",
+    **dict.fromkeys(
+        ("Attention", "AdditiveAttention"),
+        "the mask after it is that of the query tensor, or none; Keras 3.11: the one that was given",
+    ),
     **dict.fromkeys(
         ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
         "masked steps repeat the previous output; Keras 3 gives zeros under Bidirectional",
@@ -128,7 +137,15 @@ def differing_layers(model: Model) -> list[Layer]:
     before = _trace(model)
     if not groups or not _differs(model, [layer for group in groups for layer in group], before):
         return []
-    return [group[0] for group in groups if _differs(model, group, before)]
+    alone = [group[0] for group in groups if _differs(model, group, before)]
+    if alone:
+        return alone
+    # Rules may matter only together: one layer takes a mask away, which another asks for.
+    others = (
+        (group, [layer for other in groups if other is not group for layer in other]) for group in groups
+    )
+    needed = [group[0] for group, rest in others if not _differs(model, rest, before)]
+    return needed or [group[0] for group in groups]
 
 
 def _differs(model: Model, layers: list[Layer], before: list[bytes]) -> bool:
@@ -167,6 +184,12 @@ class _Writer:
         self.class_names: dict[int, str] = {}
         self._changed: dict[int, dict[str, str]] = {}
         self._places = Counter(_places(model))
+        self._has_masks = any(
+            isinstance(layer, Masking)
+            or getattr(layer, "mask_zero", False)
+            or any(node.kwargs.get("mask") is not None for node in layer.nodes)
+            for layer in model.walk()
+        )
         # Users know a cell by the layer that sweeps it.
         self._names = {
             id(cell): layer.name
@@ -204,8 +227,6 @@ class _Writer:
             self._problem(layer, "", "a Python function", "a file holds no functions")
         if isinstance(layer, Recurrent) and layer.time_major:
             self._problem(layer, "time_major", "True", "Keras 3 takes the batch first")
-        if isinstance(layer, MatmulOperation) and layer.transpose_b:
-            self._problem(layer, "transpose_b", "True", "Keras 3's Matmul has no such option")
         if isinstance(layer, Model | Recurrent):
             return
         for key in ("activation", "recurrent_activation"):
@@ -261,8 +282,10 @@ class _Writer:
         """A serialised layer in today's words."""
         config = serialized["config"]
         if layer.is_operation:
-            return serialized
+            return in_keras_words(layer, serialized)
         config.pop("semantics", None)
+        if isinstance(layer, Functional):
+            self.notes += in_keras_graph(config, has_masks=self._has_masks)
         if not isinstance(layer, Model):
             serialized["config"] = config = self._clean(layer.class_name, config)
         for changed in (layer, getattr(layer, "cell", None)):
@@ -284,6 +307,8 @@ class _Writer:
             if key in _NOT_KERAS_3:
                 continue
             if class_name.startswith("SpatialDropout") and key not in _SPATIAL_DROPOUT:
+                continue
+            if class_name.startswith(_TWO_KERNELS) and key.startswith("kernel_") and key != "kernel_size":
                 continue
             if key.endswith(_TRAINING_SUFFIXES) or key == "activity_regularizer":
                 if value is None:

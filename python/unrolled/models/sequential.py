@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from unrolled.engine.lowering import Lowering
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import is_shape
 from unrolled.layers.core import Embedding, Input, InputLayer
 from unrolled.layers.registry import serialize_layer
+from unrolled.layers.rnn.wrappers import TimeDistributed
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.layers.wrappers import TimeDistributed
-from unrolled.lowering import Lowering
 from unrolled.models.base import Model
 
 

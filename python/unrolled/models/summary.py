@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from unrolled.errors import printable
 
 if TYPE_CHECKING:
+    from unrolled.engine.variables import Variable
     from unrolled.layers.base import Layer
     from unrolled.layers.symbolic import Node
     from unrolled.models.base import Model
-    from unrolled.variable import Variable
 
 
 def summary_text(model: Model, *, line_length: int | None, expand_nested: bool, show_trainable: bool) -> str:

@@ -10,12 +10,13 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import _core, tree
+from unrolled import _core
+from unrolled.engine import tree
+from unrolled.engine.lowering import CarriedState, Flow, Lowering
+from unrolled.engine.variables import assign_together
 from unrolled.errors import StreamError
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.lowering import CarriedState, Flow, Lowering
 from unrolled.models.base import Model, convert_input
-from unrolled.variable import assign_together
 
 State = dict[str, list[NDArray[Any]]]
 

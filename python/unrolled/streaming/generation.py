@@ -9,7 +9,8 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import _core, tree
+from unrolled import _core
+from unrolled.engine import tree
 from unrolled.errors import StreamError
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.models.base import Model, convert_input

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unrolled import _core, tree
-from unrolled.locks import ForkSafeLock
+from unrolled import _core
+from unrolled.engine import tree
+from unrolled.engine.locks import ForkSafeLock
 from unrolled.streaming.compiled import CompiledStream, State
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unrolled import _core, tree
+from unrolled import _core
+from unrolled.engine import tree
+from unrolled.engine.lowering import CompiledPlan
 from unrolled.errors import StreamError
-from unrolled.lowering import CompiledPlan
 from unrolled.models.base import Model
 from unrolled.streaming.compiled import CompiledStream
 

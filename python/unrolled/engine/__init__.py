@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""From layers to plans: lowering, recording, weights and the caches of plans."""
