@@ -142,6 +142,12 @@ class PlanBuilder:
     def apply_mask(self, x: int, mask: int) -> int:
         """x where mask, else 0; mask has x's leading axes."""
 
+    def cast(self, x: int, dtype: str) -> int:
+        """x in another dtype; float32 to int32 toward zero."""
+
+    def ones_like(self, x: int, dtype: str) -> int:
+        """Ones in the shape of x."""
+
     def batch_normalization(
         self,
         x: int,
@@ -201,12 +207,6 @@ class PlanBuilder:
 
     def matmul(self, a: int, b: int, *, transpose_b: bool = False) -> int:
         """Products of matrices, batched over leading axes that broadcast."""
-
-    def cast(self, x: int, dtype: str) -> int:
-        """x in another dtype; float32 to int32 toward zero."""
-
-    def ones_like(self, x: int, dtype: str) -> int:
-        """Ones in the shape of x."""
 
     # End of the operations.
     def finish(self, outputs: Sequence[int]) -> Plan: ...
