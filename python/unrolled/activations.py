@@ -97,9 +97,9 @@ class Activation:
         -------
         ndarray of float32, or KerasTensor
         """
-        from unrolled.layers.core import Activation as ActivationLayer
+        from unrolled.layers.registry import layer_class
 
-        return ActivationLayer(self)(x)
+        return layer_class("Activation").from_config({"activation": self})(x)
 
 
 def _elementwise(

@@ -11,7 +11,7 @@ import pytest
 
 from unrolled import layers
 from unrolled.formats.config.versions import parse_version
-from unrolled.layers import registry
+from unrolled.layers import options
 from unrolled.semantics import KERAS_3
 
 RANDOM = np.random.default_rng(0)
@@ -33,7 +33,7 @@ def test_additive_attention_broadcasts_features_of_size_one(
 ) -> None:
     query, value, key = array(2, 4, query_size), array(2, 5, 3), array(2, 5, key_size)
     layer = layers.AdditiveAttention()
-    registry.set_semantics(layer, replace(KERAS_3, additive_attention_scales=which))
+    options.set_semantics(layer, replace(KERAS_3, additive_attention_scales=which))
     layer.build([query.shape, value.shape, key.shape])
     assert layer.scale.shape == (query_size if which == "query" else 3,)
     scale = array(*layer.scale.shape)
@@ -73,7 +73,7 @@ def test_a_softmax_before_keras_3_10_follows_the_scores_of_rows_without_anything
     x = array(2, 3, 4)
     mask = np.array([[False] * 4, [True, False, True, False], [True] * 4])
     layer = layers.Softmax(dtype=policy)
-    registry.set_semantics(layer, replace(KERAS_3, softmax_zeroes_masked_rows=False))
+    options.set_semantics(layer, replace(KERAS_3, softmax_zeroes_masked_rows=False))
     got = layer(x, mask=np.broadcast_to(mask, x.shape))
     row = x[:, :1] if policy == "float64" else np.zeros((2, 1, 4))
     scores = np.concatenate([row, np.where(mask, x, -1e9)[:, 1:]], 1)
@@ -87,7 +87,7 @@ def test_multi_head_attention_of_old_files_follows_the_scores_of_rows_without_an
     nothing = np.zeros((1, 2, 2), bool)
     for policy, weight in (("float64", np.exp(1.0) / (np.exp(1.0) + np.exp(0.5))), ("float32", 0.5)):
         layer = layers.MultiHeadAttention(1, 1, use_bias=False, dtype=policy)
-        registry.set_semantics(layer, parse_version("3.6.0").semantics)
+        options.set_semantics(layer, parse_version("3.6.0").semantics)
         layer.build([x.shape, x.shape])
         layer.set_weights([np.ones(w.shape) for w in layer.weights])
         got = layer(x, x, attention_mask=nothing)[0, 0, 0]

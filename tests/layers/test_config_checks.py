@@ -12,7 +12,7 @@ import pytest
 
 from unrolled import activations, initializers, layers
 from unrolled.errors import ConfigError, Problem
-from unrolled.layers import registry
+from unrolled.layers import building, registry
 from unrolled.layers.base import Layer
 from unrolled.semantics import KERAS_3
 from unrolled.spec import LayerSpec, UnsupportedValue
@@ -47,7 +47,7 @@ def test_an_invented_key_is_a_problem_that_names_it(name: str) -> None:
     problems: list[Problem] = []
     config = config_of(CLASSES[name]) | {"invented_key": 1}
     assert (
-        registry.build_layer(LayerSpec(name, "mine", config), registry.BuildContext(KERAS_3, problems))
+        building.build_layer(LayerSpec(name, "mine", config), building.BuildContext(KERAS_3, problems))
         is None
     )
     assert [(p.layer, p.class_name, p.key) for p in problems] == [("mine", name, "invented_key")]
@@ -56,8 +56,8 @@ def test_an_invented_key_is_a_problem_that_names_it(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_a_layer_builds_from_its_config_in_a_file(name: str) -> None:
     problems: list[Problem] = []
-    layer = registry.build_layer(
-        LayerSpec(name, "mine", config_of(CLASSES[name])), registry.BuildContext(KERAS_3, problems)
+    layer = building.build_layer(
+        LayerSpec(name, "mine", config_of(CLASSES[name])), building.BuildContext(KERAS_3, problems)
     )
     assert not problems
     assert layer is not None
@@ -78,7 +78,7 @@ def test_code_in_a_config_is_a_problem(name: str) -> None:
     problems: list[Problem] = []
     config = config_of(CLASSES[name]) | {used[0]: UnsupportedValue("a lambda")}
     assert (
-        registry.build_layer(LayerSpec(name, "mine", config), registry.BuildContext(KERAS_3, problems))
+        building.build_layer(LayerSpec(name, "mine", config), building.BuildContext(KERAS_3, problems))
         is None
     )
     assert used[0] in [problem.key for problem in problems]
@@ -188,7 +188,7 @@ def test_a_bad_value_is_refused_with_its_key(name: str, config: dict[str, Any], 
     assert error.value.key == key
     problems: list[Problem] = []
     assert (
-        registry.build_layer(LayerSpec(name, "mine", config), registry.BuildContext(KERAS_3, problems))
+        building.build_layer(LayerSpec(name, "mine", config), building.BuildContext(KERAS_3, problems))
         is None
     )
     assert key in [problem.key for problem in problems]
@@ -197,7 +197,7 @@ def test_a_bad_value_is_refused_with_its_key(name: str, config: dict[str, Any], 
 def test_all_bad_values_of_a_layer_are_reported_together() -> None:
     problems: list[Problem] = []
     config = {"filters": 2, "kernel_size": 2, "strides": 0, "padding": "x", "nonsense": 1}
-    registry.build_layer(LayerSpec("Conv1D", "mine", config), registry.BuildContext(KERAS_3, problems))
+    building.build_layer(LayerSpec("Conv1D", "mine", config), building.BuildContext(KERAS_3, problems))
     assert [problem.key for problem in problems] == ["nonsense", "strides", "padding"]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import unrolled
 from unrolled import layers
-from unrolled.layers import registry
+from unrolled.layers import options
 from unrolled.semantics import KERAS_3
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -33,7 +33,7 @@ def described(number: int) -> str:
 def build(number: int) -> tuple[Any, Any, dict[str, Any]]:
     layer = make_layer(layers, CASES[number])
     # The masks of the case travel on Keras's tensors; arrays have none, and a mask given beside them counts so.
-    registry.set_semantics(layer, replace(KERAS_3, query_mask_counts=True))
+    options.set_semantics(layer, replace(KERAS_3, query_mask_counts=True))
     arguments, call = ready(layer, number)
     return layer, arguments if CASES[number].get("spread") else arguments[0], call
 
@@ -95,7 +95,7 @@ def test_a_layer_runs_with_unknown_sizes_as_in_a_model(number: int) -> None:
 def test_a_config_makes_the_same_layer_again(number: int) -> None:
     layer, inputs, call = build(number)
     again = type(layer).from_config(layer.get_config())
-    registry.set_semantics(again, layer.semantics)
+    options.set_semantics(again, layer.semantics)
     assert again.get_config() == layer.get_config()
     again.build([x.shape for x in inputs] if isinstance(inputs, list) else inputs.shape)
     again.set_weights(layer.get_weights())

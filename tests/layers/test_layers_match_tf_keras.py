@@ -12,7 +12,7 @@ import pytest
 
 from unrolled import layers
 from unrolled.formats.config.versions import parse_version
-from unrolled.layers import registry
+from unrolled.layers import options
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import CASES, make_layer, ready
@@ -33,7 +33,7 @@ def build(number: int) -> tuple[Any, Any, dict[str, Any]]:
         key: "hard_sigmoid_v2" if value == "hard_sigmoid" else value for key, value in case["config"].items()
     }
     layer = make_layer(layers, case | {"config": old})
-    registry.set_semantics(layer, parse_version(str(EXPECTED["keras_version"])).semantics)
+    options.set_semantics(layer, parse_version(str(EXPECTED["keras_version"])).semantics)
     return layer, *ready(layer, number)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from unrolled import Input, Model, layers
 from unrolled.formats.config.versions import parse_version
-from unrolled.layers import registry
+from unrolled.layers.options import set_semantics
 from unrolled.semantics import KERAS_3
 
 KERAS_2 = replace(
@@ -31,7 +31,7 @@ ELEMENTWISE = {
 
 
 def old(layer: Any) -> Any:
-    registry.set_semantics(layer, KERAS_2)
+    set_semantics(layer, KERAS_2)
     return layer
 
 
@@ -68,7 +68,7 @@ def test_a_fully_masked_row_of_attention_scores_is_zero_since_keras_3_10() -> No
     allowed[1] = False
     for semantics, expected in ((KERAS_3, 0.0), (KERAS_2, 0.25)):
         layer = layers.MultiHeadAttention(2, 3)
-        registry.set_semantics(layer, semantics)
+        set_semantics(layer, semantics)
         _, scores = layer(A, A, attention_mask=allowed, return_attention_scores=True)
         np.testing.assert_allclose(scores[1], expected, atol=1e-6)
         np.testing.assert_allclose(scores[0].sum(-1), 1.0, atol=1e-6)
@@ -88,7 +88,7 @@ def test_large_scores_of_a_fully_masked_row_are_told_apart_by_the_softmax_of_old
         ({"dropout": 0.5}, "3.10.0", [0.0, 0.0]),
     ):
         layer = layers.MultiHeadAttention(1, 1, use_bias=False, **options)
-        registry.set_semantics(layer, parse_version(version).semantics)
+        set_semantics(layer, parse_version(version).semantics)
         layer.build([x.shape, x.shape])
         layer.set_weights([np.ones(weight.shape) for weight in layer.weights])
         np.testing.assert_allclose(
@@ -105,7 +105,7 @@ def test_scores_of_attention_carry_their_mask_to_a_softmax_where_explicit_masks_
     masked = layers.Masking()(x)
     _, scores = layer(masked, masked, return_attention_scores=True)
     again = layers.Softmax()(scores)
-    registry.set_semantics(layer, replace(KERAS_3, explicit_mask_passes_on=carries))
+    set_semantics(layer, replace(KERAS_3, explicit_mask_passes_on=carries))
     # One of two steps is masked: its score is 0, beside 1 for the other.
     e = np.exp(1.0)
     expected = [1.0, 0.0] if carries else [e / (1 + e), 1 / (1 + e)]
@@ -194,7 +194,7 @@ def test_a_recurrent_layer_given_states_sees_no_mask_in_keras_3(wrap: Any, seman
     output = layer(masked, initial_state=[state] * (2 if both else 1))
     mean = layers.GlobalAveragePooling1D()
     model = Model([x, state], [output, mean(output)])
-    registry.set_semantics(layer, semantics)
+    set_semantics(layer, semantics)
     y, average = model.predict([STEPS, START], verbose=0)
     # Masking makes the last step 0, so that a step more does not show in sums, but a zeroed output does.
     hidden = semantics.states_hide_mask
@@ -222,7 +222,7 @@ def test_multi_head_attention_takes_the_masks_of_its_inputs_away_since_keras_3_8
     # Runs after the attention, for it is as deep and comes later.
     mean = layers.GlobalAveragePooling1D()(layers.Add()([masked, layers.Rescaling(0.0)(attended)]))
     model = Model(x, [attended, mean])
-    registry.set_semantics(attention, replace(KERAS_3, attention_takes_masks_away=takes_away))
+    set_semantics(attention, replace(KERAS_3, attention_takes_masks_away=takes_away))
     _, average = model.predict(STEPS, verbose=0)
     np.testing.assert_allclose(average, [[1 / steps]])
 
@@ -233,7 +233,7 @@ def test_an_explicit_mask_passes_on_since_keras_3_11(passes_on: bool, average: f
     layer = layers.Activation("linear")
     mean = layers.GlobalAveragePooling1D()(layer(x, mask=mask))
     model = Model([x, mask], mean)
-    registry.set_semantics(layer, replace(KERAS_3, explicit_mask_passes_on=passes_on))
+    set_semantics(layer, replace(KERAS_3, explicit_mask_passes_on=passes_on))
     got = model.predict([STEPS, np.array([[True, True, False]])], verbose=0)
     np.testing.assert_allclose(got, [[average]])
 
@@ -244,7 +244,7 @@ def test_layers_called_on_lists_give_no_mask_in_keras_3_0_to_3_3() -> None:
     layer = layers.Add()
     model = Model(x, layers.GlobalAveragePooling1D()(layer([masked, masked])))
     np.testing.assert_allclose(model.predict(STEPS, verbose=0), [[2 / 2]])
-    registry.set_semantics(layer, replace(KERAS_3, lists_carry_masks=False))
+    set_semantics(layer, replace(KERAS_3, lists_carry_masks=False))
     fresh = Model(model.inputs[0], model.outputs[0])
     np.testing.assert_allclose(fresh.predict(STEPS, verbose=0), [[2 / 3]], rtol=1e-6)
 
@@ -289,7 +289,7 @@ def test_stored_states_win_over_given_ones_in_tf_keras() -> None:
         x, state = Input((3, 1), batch_size=1), Input((1,), batch_size=1)
         layer = adding("rnn", stateful=True)
         model = Model([x, state], layer(x, initial_state=state))
-        registry.set_semantics(layer, replace(KERAS_3, stored_states_win=wins))
+        set_semantics(layer, replace(KERAS_3, stored_states_win=wins))
         assert model([STEPS, START]) == 14
         assert model([STEPS, START]) == second
         model.reset_state()
@@ -308,7 +308,7 @@ def test_a_stateful_layer_called_twice_in_a_graph_goes_on_from_its_first_call() 
 def test_group_normalization_refuses_a_mask_where_tf_keras_fails_on_it() -> None:
     assert layers.GroupNormalization(1)(A, mask=MASK_A).shape == A.shape
     layer = layers.GroupNormalization(1)
-    registry.set_semantics(layer, replace(KERAS_3, group_normalization_takes_mask=True))
+    set_semantics(layer, replace(KERAS_3, group_normalization_takes_mask=True))
     assert layer(A).shape == A.shape
     with pytest.raises(ValueError, match="Keras fails"):
         layer(B, mask=MASK_B)

@@ -10,7 +10,7 @@ import pytest
 
 from unrolled import Input, Model, layers
 from unrolled.formats.config.versions import parse_version
-from unrolled.layers import registry
+from unrolled.layers import options
 
 
 def test_a_size_that_one_merged_input_knows_is_known() -> None:
@@ -31,7 +31,7 @@ def test_masks_of_single_elements_are_joined_and_reduced_along_the_features(
     a, b = (random.normal(size=(2, 3, 4, 5)).astype(np.float32) for _ in range(2))
     elements, steps = random.random(a.shape) < 0.5, random.random((2, 3, 4)) < 0.5
     layer = layers.Concatenate(axis=axis)
-    registry.set_semantics(layer, parse_version(version).semantics)
+    options.set_semantics(layer, parse_version(version).semantics)
     for mask, spread in ((elements, elements), (steps, np.repeat(steps[..., None], 5, -1)), (None, a == a)):
         joined = np.concatenate([elements, spread], axis)
         np.testing.assert_array_equal(layer.compute_mask([a, b], [elements, mask]), combine(joined, axis=-1))

@@ -12,7 +12,7 @@ import pytest
 import unrolled
 from unrolled import Input, Model, layers
 from unrolled.errors import ConfigError, Problem
-from unrolled.layers import registry
+from unrolled.layers import building, registry
 from unrolled.semantics import KERAS_3
 from unrolled.spec import LayerSpec, UnsupportedValue
 
@@ -165,13 +165,13 @@ def test_an_operation_is_built_from_its_config_in_a_file(
 ) -> None:
     problems: list[Problem] = []
     spec = LayerSpec(name, "mine", dict(config), origin="keras.ops")
-    operation = registry.build_layer(spec, registry.BuildContext(KERAS_3, problems))
+    operation = building.build_layer(spec, building.BuildContext(KERAS_3, problems))
     assert not problems
     assert operation is not None
     again = type(operation)(**operation.get_config())
     assert again.get_config() == operation.get_config()
     spec = LayerSpec(name, "mine", {**config, "invented_key": 1}, origin="keras.ops")
-    assert registry.build_layer(spec, registry.BuildContext(KERAS_3, problems)) is None
+    assert building.build_layer(spec, building.BuildContext(KERAS_3, problems)) is None
     assert [problem.key for problem in problems] == ["invented_key"]
 
 
@@ -197,7 +197,7 @@ def test_an_operation_is_built_from_its_config_in_a_file(
 def test_a_bad_option_of_an_operation_is_a_problem(name: str, config: Any, key: str) -> None:
     problems: list[Problem] = []
     spec = LayerSpec(name, "mine", config, origin="keras.ops")
-    assert registry.build_layer(spec, registry.BuildContext(KERAS_3, problems)) is None
+    assert building.build_layer(spec, building.BuildContext(KERAS_3, problems)) is None
     assert key in [problem.key for problem in problems]
     if not isinstance(config.get(key), UnsupportedValue):
         with pytest.raises(ConfigError):

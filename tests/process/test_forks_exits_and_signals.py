@@ -227,13 +227,24 @@ def test_the_handler_of_any_signal_runs_during_a_call_and_the_call_goes_on() -> 
     )
 
 
+def wait_until_it_computes(process: int, seconds: float) -> None:
+    """Until the process has used this much processor time: more than its start needs, less than its call."""
+    ticks = seconds * os.sysconf("SC_CLK_TCK")
+    for _ in range(600):
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+        if int(fields[11]) + int(fields[12]) > ticks:  # utime, stime
+            return
+        time.sleep(0.1)
+    raise AssertionError("the command does not compute")
+
+
 def test_ctrl_c_ends_the_command_with_code_130(tmp_path: Path) -> None:
     model = unrolled.Sequential([layers.Input((None, 4)), layers.LSTM(64)])
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", np.zeros((1, 6_000_000, 4), np.float32))
     command = [sys.executable, "-m", "unrolled", "predict", "model.keras", "x.npy", "-o", "y.npy"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
+    wait_until_it_computes(process.pid, seconds=3.0)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "unrolled: interrupted\n")

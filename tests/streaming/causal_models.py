@@ -9,7 +9,7 @@ import numpy as np
 
 import unrolled
 from unrolled import Input, Model, Sequential, layers
-from unrolled.layers.ops import operations as ops
+from unrolled.layers import ops
 
 FEATURES = 5
 

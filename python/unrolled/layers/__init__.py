@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from unrolled.layers import ops as operations
 from unrolled.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from unrolled.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from unrolled.layers.base import Layer
@@ -56,7 +57,6 @@ from unrolled.layers.normalization import (
     RMSNormalization,
     UnitNormalization,
 )
-from unrolled.layers.ops import operations
 from unrolled.layers.preprocessing import CategoryEncoding, IntegerLookup, Normalization, Rescaling
 from unrolled.layers.regularization import (
     ActivityRegularization,

@@ -38,12 +38,10 @@ from unrolled.layers.config_values import (
     pop_input_shape,
 )
 from unrolled.layers.naming import automatic_name
-from unrolled.layers.options import making
+from unrolled.layers.options import LayerType, making, set_semantics
+from unrolled.layers.registry import SEMANTICS, deserialize_value, semantics_from
 from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.semantics import KERAS_3, Semantics
-
-# Key of the rules of older versions in configs; files of Keras have no such key.
-SEMANTICS = "semantics"
 
 # Effects of training=True; see ``Layer.training_effect``.
 DRAWS_RANDOM_NUMBERS = "draws random numbers"
@@ -59,21 +57,6 @@ def _keywords_of(constructor: Callable[..., None]) -> tuple[str, ...]:
         for parameter in parameters
         if parameter.name != "self" and parameter.kind is not parameter.VAR_KEYWORD
     )
-
-
-class LayerType(type):
-    """Class of layer classes: marks a layer as made once its constructor is done, see ``options``."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        layer = super().__call__(*args, **kwargs)
-        layer._is_made = True
-        return layer
-
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        """The constructor's: ``inspect`` would take that of ``__call__``."""
-        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
-        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 class Layer(metaclass=LayerType):
@@ -214,8 +197,6 @@ class Layer(metaclass=LayerType):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
         """Make the layer that ``get_config`` describes (nested layers as Keras serialises them)."""
-        from unrolled.layers.registry import deserialize_value, semantics_from, set_semantics
-
         semantics = semantics_from(config)
         layer = cls(**{key: deserialize_value(value) for key, value in config.items() if key != SEMANTICS})
         if semantics != KERAS_3:

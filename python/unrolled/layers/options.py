@@ -7,6 +7,7 @@ assigned; what plans hold of the layer is dropped.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 from unrolled.engine import tree
 from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
+from unrolled.semantics import Semantics
 
 if TYPE_CHECKING:
     from unrolled.layers.base import Layer
@@ -29,6 +31,21 @@ NO_PART_OF_PLANS = frozenset({
 _OWN = NO_PART_OF_PLANS | {
     "semantics", "_built_shape", "_own_variables", "_plans", "_is_made",
 }  # fmt: skip
+
+
+class LayerType(type):
+    """Class of layer classes: marks a layer as made once its constructor is done, see ``change``."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        layer = super().__call__(*args, **kwargs)
+        layer._is_made = True
+        return layer
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's: ``inspect`` would take that of ``__call__``."""
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 @contextmanager
@@ -79,15 +96,18 @@ def _refusal(layer: Layer, name: str, reason: str) -> AttributeError:
 
 
 def _holds_layers(value: Any) -> bool:
-    from unrolled.layers.base import Layer
+    return any(isinstance(leaf, Variable) or isinstance(type(leaf), LayerType) for leaf in tree.leaves(value))
 
-    return any(isinstance(leaf, Layer | Variable) for leaf in tree.leaves(value))
+
+def set_semantics(layer: Layer, semantics: Semantics) -> None:
+    """Give a layer and those inside it the rules of a version."""
+    layer.semantics = semantics
+    for inner in layer.sublayers():
+        set_semantics(inner, semantics)
 
 
 def _reconfigure(layer: Layer, key: str, value: Any) -> None:
     """Give ``layer`` what the constructor makes of its config with ``key`` changed."""
-    from unrolled.layers.registry import set_semantics
-
     if _holds_layers(value) or _holds_layers(layer.__dict__.get(key)):
         raise _refusal(layer, key, "holds layers that weights and shapes depend on; make a new layer")
     fresh = type(layer).from_config(layer.get_config() | {key: value})

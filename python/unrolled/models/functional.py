@@ -14,7 +14,7 @@ from unrolled.engine import tree
 from unrolled.engine.lowering import Flow, Lowering
 from unrolled.layers.base import Layer
 from unrolled.layers.core import Embedding, InputLayer
-from unrolled.layers.ops.operations import Operation
+from unrolled.layers.ops.base import Operation
 from unrolled.layers.registry import serialize_layer
 from unrolled.layers.rnn.wrappers import TimeDistributed
 from unrolled.layers.symbolic import KerasTensor, Node

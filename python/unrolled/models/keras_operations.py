@@ -9,22 +9,17 @@ from typing import Any
 import numpy as np
 
 from unrolled.errors import printable
-from unrolled.layers.base import Layer
 from unrolled.layers.naming import snake_case
-from unrolled.layers.ops.operations import ReshapeOperation
+from unrolled.layers.ops.base import Operation
+from unrolled.layers.ops.movement import ReshapeOperation
 
 _OPERATIONS = ("keras.src.ops.", "keras.src.activations.")
-# Operations of tf.keras under the name of what computes the same in Keras 3.
-_RENAMED = {
-    "Identity": ("keras.src.ops.core", "ConvertToTensor"),
-    "ReLU6": ("keras.src.ops.nn", "Relu6"),
-}
 
 
-def in_keras_words(operation: Layer, serialized: dict[str, Any]) -> dict[str, Any]:
+def in_keras_words(operation: Operation, serialized: dict[str, Any]) -> dict[str, Any]:
     """A serialised operation as Keras 3 writes it."""
-    if operation.class_name in _RENAMED:
-        module, class_name = _RENAMED[operation.class_name]
+    if operation.written_as is not None:
+        module, class_name = operation.written_as
         serialized |= {"module": module, "class_name": class_name, "registered_name": class_name}
     if isinstance(operation, ReshapeOperation) and None in operation.newshape:
         rows = {node.outputs.shape[1:] for node in operation.nodes}

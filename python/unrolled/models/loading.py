@@ -12,9 +12,10 @@ from typing import Any, Literal
 from unrolled.activations import Activation
 from unrolled.engine import tree
 from unrolled.errors import ModelFileError, Problem, UnsupportedModelError, printable
-from unrolled.layers import registry
-from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, SEMANTICS, Layer
+from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
+from unrolled.layers.building import BuildContext, build_layer, set_model_builder
 from unrolled.layers.core import InputLayer
+from unrolled.layers.registry import SEMANTICS, semantics_from, set_model_reader
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.models.base import Model
 from unrolled.models.functional import Functional
@@ -161,9 +162,7 @@ def model_from_config(config: Mapping[str, Any], custom_objects: Mapping[str, An
     functions: dict[str, Any] = {}
     kind = "Functional" if "input_layers" in config else "Sequential"
     serialized = {"module": "keras", "class_name": kind, "config": plain(_without_objects(config, functions))}
-    context = registry.BuildContext(
-        registry.semantics_from(config), custom_objects=functions | dict(custom_objects or {})
-    )
+    context = BuildContext(semantics_from(config), custom_objects=functions | dict(custom_objects or {}))
     model = build_model(read_config(serialized), context)
     if context.problems or model is None:
         raise UnsupportedModelError(context.problems)
@@ -193,7 +192,7 @@ def build_from_file(
     UnsupportedModelError, ModelFileError
         As ``load_model``.
     """
-    context = registry.BuildContext(
+    context = BuildContext(
         file.semantics, custom_objects=custom_objects or {}, dropout_off=dropout_off, weights=file.weights
     )
     model = build_model(file.spec, context)
@@ -213,9 +212,9 @@ def build_from_file(
     return model
 
 
-def build_model(spec: ModelSpec, context: registry.BuildContext) -> Model | None:
+def build_model(spec: ModelSpec, context: BuildContext) -> Model | None:
     """The layers and graph of ``spec`` with fresh weights; None, and ``problems``, where unsupported."""
-    layers = [registry.build_layer(layer, context) for layer in spec.layers]
+    layers = [build_layer(layer, context) for layer in spec.layers]
     _check_training(spec, layers, context)
     built = [layer for layer in layers if layer is not None]
     if len(built) < len(layers):
@@ -232,7 +231,7 @@ def build_model(spec: ModelSpec, context: registry.BuildContext) -> Model | None
     return model
 
 
-def _check_training(spec: ModelSpec, layers: list[Layer | None], context: registry.BuildContext) -> None:
+def _check_training(spec: ModelSpec, layers: list[Layer | None], context: BuildContext) -> None:
     """Drop ``training`` from calls that it changes nothing in, or that the user wants without dropout."""
     for layer_spec, layer in zip(spec.layers, layers, strict=True):
         for node in layer_spec.nodes:
@@ -314,7 +313,7 @@ def _needed_calls(layer_spec: LayerSpec, number: int) -> set[tuple[str, int]]:
     return needed
 
 
-def _nested_model(spec: LayerSpec, model: ModelSpec, context: registry.BuildContext) -> Layer | None:
+def _nested_model(spec: LayerSpec, model: ModelSpec, context: BuildContext) -> Layer | None:
     return build_model(model, context)
 
 
@@ -322,4 +321,5 @@ def _nested_config(serialized: Mapping[str, Any]) -> Layer:
     return model_from_config(serialized["config"])
 
 
-registry.set_model_builder(_nested_model, _nested_config)
+set_model_builder(_nested_model)
+set_model_reader(_nested_config)

@@ -22,6 +22,7 @@ from unrolled.formats.writing import write_keras
 from unrolled.layers.base import Layer
 from unrolled.layers.core import Masking
 from unrolled.layers.custom import PythonLayer
+from unrolled.layers.ops.base import Operation
 from unrolled.layers.registry import changing_serialized, serialize_layer
 from unrolled.layers.rnn.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
 from unrolled.layers.rnn.conv_recurrent import ConvLSTMCell
@@ -281,7 +282,7 @@ class _Writer:
     def _change(self, layer: Layer, serialized: dict[str, Any]) -> dict[str, Any]:
         """A serialised layer in today's words."""
         config = serialized["config"]
-        if layer.is_operation:
+        if isinstance(layer, Operation):
             return in_keras_words(layer, serialized)
         config.pop("semantics", None)
         if isinstance(layer, Functional):
