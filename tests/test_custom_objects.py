@@ -14,7 +14,6 @@ import pytest
 import unrolled
 from tests.test_shared_models import FOLDER
 from unrolled import layers
-from unrolled.engine import recording
 from unrolled.engine.lowering import Flow, Lowering
 from unrolled.formats import read_model
 from unrolled.models.loading import build_from_file
@@ -309,32 +308,3 @@ def test_dropout_that_a_graph_calls_in_training_is_off_only_on_demand(tmp_path: 
         unrolled.load_model(tmp_path / "m.json")
     model = build_from_file(read_model(tmp_path / "m.json"), dropout_off=True)
     assert model.predict(np.ones((2, 5, 4))).shape[0] == 2
-
-
-# ------------------------------------------------------------ recorded builders
-
-
-def test_the_table_of_operands_agrees_with_the_stub() -> None:
-    """Every parameter of a builder method that is an id in the stub is one in ``recording``."""
-    import ast
-    from pathlib import Path
-
-    stub = ast.parse((Path(recording.__file__).parents[1] / "_core.pyi").read_text())
-    builder = next(n for n in stub.body if isinstance(n, ast.ClassDef) and n.name == "PlanBuilder")
-    known = {"x", "a", "b", "ids", "condition", "mask", "like", "xs", "initial_states", "sums"}
-    for method in builder.body:
-        if not isinstance(method, ast.FunctionDef) or method.name in (
-            "__init__",
-            "finish",
-            *recording.SOURCES,
-        ):
-            continue
-        parameters = [argument.arg for argument in [*method.args.args[1:], *method.args.kwonlyargs]]
-        values = tuple(
-            name for name in parameters if name in known or (name, method.name) == ("count", "running_mean")
-        )
-        assert sorted(recording.VALUES.get(method.name, ("x",))) == sorted(values), method.name
-        positional = [argument.arg for argument in method.args.args[1:]]
-        names = recording.POSITIONAL.get(method.name, ("x",))
-        assert positional[: len(names)] == list(names), method.name
-        assert not set(positional[len(names) :]) & set(values), method.name

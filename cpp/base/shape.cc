@@ -46,11 +46,11 @@ bool operator==(const Shape& a, const Shape& b) {
   return true;
 }
 
-int normalize_axis(int axis, int rank, const char* what) {
+int normalize_axis(Index axis, int rank, const char* what) {
   if (axis < -rank || axis >= rank) {
     fail({what, ": axis ", std::to_string(axis), " of a tensor of rank ", std::to_string(rank)});
   }
-  return axis < 0 ? axis + rank : axis;
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
 const char* to_string(DType dtype) {

@@ -35,7 +35,7 @@ inline bool operator==(const TensorType& a, const TensorType& b) {
 }
 
 // [0, rank) from Python's [-rank, rank); throws std::invalid_argument naming `what`.
-int normalize_axis(int axis, int rank, const char* what);
+int normalize_axis(Index axis, int rank, const char* what);
 
 const char* to_string(DType dtype);
 std::string to_string(const Shape& shape);

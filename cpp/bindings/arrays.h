@@ -4,26 +4,10 @@
 
 #include <string>
 
+#include "base/small_vector.h"
 #include "bindings/bindings.h"
 
 namespace unrolled::bindings {
-
-// Vectors of a call, on the stack for the usual few inputs and outputs.
-template <typename T>
-class Few {
- public:
-  explicit Few(std::size_t count) : count_(count) {
-    if (count > kMost) many_.resize(count);
-  }
-  T& operator[](std::size_t i) { return count_ > kMost ? many_[i] : few_[i]; }
-  std::span<T> get() { return {count_ > kMost ? many_.data() : few_, count_}; }
-
- private:
-  static constexpr std::size_t kMost = 4;
-  std::size_t count_;
-  T few_[kMost] = {};
-  std::vector<T> many_;
-};
 
 // Dtype and shape, for error messages.
 std::string describe(const py::array& array);

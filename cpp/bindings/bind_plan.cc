@@ -2,6 +2,7 @@
 // Plan: NumPy arrays in, fresh NumPy arrays out, the GIL released while it computes.
 #include <string>
 
+#include "bindings/arguments.h"
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/python_calls.h"
@@ -15,9 +16,9 @@ py::list run(const Plan& plan, const py::sequence& inputs, Index max_rows, int t
     fail({"expected ", std::to_string(plan.input_count()), " inputs, got ", std::to_string(count)});
   }
   if (max_rows < 0 || threads < 0) fail({"expected max_rows and threads of at least 0"});
-  Few<py::object> arrays(count);
-  Few<TensorType> types(count);
-  Few<const void*> from(count);
+  SmallVector<py::object> arrays(count);
+  SmallVector<TensorType> types(count);
+  SmallVector<const void*> from(count);
   for (std::size_t i = 0; i < count; ++i) {
     const py::object item = inputs[i];
     py::array array = check_input(plan, i, item, types[i]);
@@ -27,7 +28,7 @@ py::list run(const Plan& plan, const py::sequence& inputs, Index max_rows, int t
   Plan::Run call(plan, types.get());
   const std::span<const TensorType> outputs = call.outputs();
   py::list results(outputs.size());
-  Few<void*> to(outputs.size());
+  SmallVector<void*> to(outputs.size());
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     py::array array = new_array(outputs[i]);
     to[i] = array.mutable_data();
@@ -56,13 +57,26 @@ std::vector<py::tuple> output_shapes(const Plan& plan, const std::vector<std::ve
   return results;
 }
 
+py::list describe_nodes(const Plan& plan) {
+  py::list nodes;
+  for (const Node& node : plan.graph().nodes) {
+    py::dict described;
+    described["name"] = node.record->schema.name;
+    described["arguments"] = to_python(node.arguments);
+    described["results"] = node.outputs;
+    nodes.append(described);
+  }
+  return nodes;
+}
+
 }  // namespace
 
 void bind_plan(py::module_& module) {
   py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan",
                                           "Immutable; any number of threads may run it at once.")
       .def("run", &run, py::arg("inputs"), py::arg("max_rows") = 0, py::arg("threads") = 0)
-      .def("output_shapes", &output_shapes, py::arg("input_shapes"));
+      .def("output_shapes", &output_shapes, py::arg("input_shapes"))
+      .def("operations", &describe_nodes);
 }
 
 }  // namespace unrolled::bindings

@@ -251,9 +251,9 @@ class BoundStream {
   py::object step(py::handle x, py::handle out) {
     const Turn turn(busy_, stream_);
     Index rows = stream_.rows();
-    Few<py::object> arrays(caller_.input_count());
-    Few<const void*> from(caller_.input_count());
-    Few<void*> to(caller_.output_count());
+    SmallVector<py::object> arrays(caller_.input_count());
+    SmallVector<const void*> from(caller_.input_count());
+    SmallVector<void*> to(caller_.output_count());
     caller_.take_inputs(x, rows, nullptr, arrays.get(), from.get());
     py::object result = caller_.take_outputs(stream_.step_outputs(), true, out, arrays.get(), to.get());
     if (stream_.is_short()) {
@@ -269,9 +269,9 @@ class BoundStream {
     const Turn turn(busy_, stream_);
     Index rows = stream_.rows();
     Index timesteps = -1;
-    Few<py::object> arrays(caller_.input_count());
-    Few<const void*> from(caller_.input_count());
-    Few<void*> to(caller_.output_count());
+    SmallVector<py::object> arrays(caller_.input_count());
+    SmallVector<const void*> from(caller_.input_count());
+    SmallVector<void*> to(caller_.output_count());
     caller_.take_inputs(x, rows, &timesteps, arrays.get(), from.get());
     if (timesteps < 1) fail({"expected at least one timestep"});
     const std::vector<TensorType> types = stream_.outputs(timesteps);
@@ -364,9 +364,9 @@ class BoundPool {
   py::object step(py::handle ids, py::handle x, py::handle out) {
     const py::array_t<std::int64_t, py::array::c_style> clients = take_ids(ids);
     Index rows = clients.shape(0);
-    Few<py::object> arrays(caller_.input_count());
-    Few<const void*> from(caller_.input_count());
-    Few<void*> to(caller_.output_count());
+    SmallVector<py::object> arrays(caller_.input_count());
+    SmallVector<const void*> from(caller_.input_count());
+    SmallVector<void*> to(caller_.output_count());
     caller_.take_inputs(x, rows, nullptr, arrays.get(), from.get());
     const std::vector<TensorType> types = pool_.outputs(rows);
     py::object result = caller_.take_outputs(types, true, out, arrays.get(), to.get());

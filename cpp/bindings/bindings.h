@@ -10,7 +10,6 @@
 #include <optional>
 #include <vector>
 
-#include "ops/factories.h"
 #include "plan/plan.h"
 
 namespace unrolled::bindings {
@@ -20,21 +19,8 @@ namespace py = pybind11;
 // Weights may come in any float dtype and layout; the copy, where one is needed, lives as long as this.
 using WeightArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
-WeightView view_of(const WeightArray& array);
-std::optional<WeightView> view_of(const std::optional<WeightArray>& array);
-
-void bind_activation(py::module_& module);
-void bind_direction(py::module_& module);
 void bind_builder(py::module_& module);
 void bind_plan(py::module_& module);
 void bind_stream(py::module_& module);
-
-// A Direction keeps the arrays that its configuration points into.
-struct Direction {
-  DirectionConfig config;
-  WeightArray kernel;
-  WeightArray recurrent_kernel;
-  std::optional<WeightArray> bias;
-};
 
 }  // namespace unrolled::bindings

@@ -5,13 +5,12 @@
 #include "bindings/python_calls.h"
 #include "kernels/dispatch.h"
 
-PYBIND11_MODULE(_core, module) {
+// No GIL is needed: builders, plans and pools guard themselves, a stream refuses a second caller.
+PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   namespace bindings = unrolled::bindings;
   module.doc() = "The compiled part of unrolled: plans of operations over arrays.";
   bindings::watch_signals();
-  bindings::bind_activation(module);
-  bindings::bind_direction(module);
   bindings::bind_plan(module);
   bindings::bind_builder(module);
   bindings::bind_stream(module);

@@ -102,7 +102,7 @@ class Sweep {
     update_ = floats + 3 * layout.state_floats;
     projected_ = floats + 4 * layout.state_floats;
     char* bytes = reinterpret_cast<char*>(projected_ + layout.projected_floats);
-    if (a_.mask != nullptr && !a_.zero_output_for_mask) {
+    if (a_.mask != nullptr && !a_.loop.zero_output_for_mask) {
       first_unmasked_ = reinterpret_cast<Index*>(bytes + a_.team.index * layout.first_unmasked_bytes);
     }
     const Index vectors = (last_block_ - first_block_) * Traits::kGates;
@@ -135,8 +135,8 @@ class Sweep {
     return a_.team.should_stop != nullptr && a_.team.should_stop(a_.team.stop);
   }
 
-  Index read_time(Index step) const { return a_.read_reversed ? a_.timesteps - 1 - step : step; }
-  Index write_time(Index step) const { return a_.write_reversed ? a_.timesteps - 1 - step : step; }
+  Index read_time(Index step) const { return a_.loop.read_reversed ? a_.timesteps - 1 - step : step; }
+  Index write_time(Index step) const { return a_.loop.write_reversed ? a_.timesteps - 1 - step : step; }
   Index first_unit() const { return first_block_ * kLanes; }
   Index last_unit() const { return last_block_ * kLanes; }
 
@@ -174,7 +174,7 @@ class Sweep {
     for (Index row = 0; row < a_.batch; ++row) {
       const std::uint8_t* mask = a_.mask + row * a_.mask_batch_stride;
       Index step = 0;
-      while (!a_.masked_output_is_state && step < a_.timesteps && mask[read_time(step)] == 0) ++step;
+      while (!a_.loop.masked_output_is_state && step < a_.timesteps && mask[read_time(step)] == 0) ++step;
       first_unmasked_[row] = step;
     }
   }
@@ -226,7 +226,7 @@ class Sweep {
   void project(Index step) const {
     const Index steps = smaller(projection_.steps, a_.timesteps - step);
     const Index row_floats = cell_.vectors * kLanes;
-    const Index time_stride = a_.read_reversed ? -a_.x_time_stride : a_.x_time_stride;
+    const Index time_stride = a_.loop.read_reversed ? -a_.x_time_stride : a_.x_time_stride;
     const float* x = a_.x + read_time(step) * a_.x_time_stride;
     // Tiles run along the longer of time and batch.
     const bool along_time = steps >= a_.batch;
@@ -260,7 +260,7 @@ class Sweep {
   void run_in_registers() {
     RegisterSteps s{cell_.recurrent_depth};
     s.row_floats = cell_.vectors * kLanes;
-    s.output_stride = a_.write_reversed ? -a_.sequence_time_stride : a_.sequence_time_stride;
+    s.output_stride = a_.loop.write_reversed ? -a_.sequence_time_stride : a_.sequence_time_stride;
     const bool is_whole = groups_.count == 1 && a_.team.size == 1 && a_.mask == nullptr;
     Index computed = 0;
     for (Index step = 0; step < a_.timesteps;) {

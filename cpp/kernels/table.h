@@ -87,10 +87,19 @@ struct CellWeights {
   const float* bias = nullptr;
 };
 
-// One direction over whole sequences. The loop is exactly that of Keras (shared/keras_spec section 4.1 in
-// words): at step s the cell reads timestep t = read_reversed ? T-1-s : s; where mask[row, t] is 0 the
-// state is kept and the output is 0 (zero_output_for_mask) or the row's previous output (0 before the
-// first unmasked step). Output s is written at timestep write_reversed ? T-1-s : s.
+// The loop over time of Keras: at step s the cell reads timestep t = read_reversed ? T-1-s : s; where
+// mask[row, t] is 0 the state is kept and the output is 0 (zero_output_for_mask) or the row's previous output
+// (0 before the first unmasked step). Output s is written at timestep write_reversed ? T-1-s : s.
+struct TimeLoop {
+  bool read_reversed = false;
+  bool write_reversed = false;
+  bool zero_output_for_mask = false;
+  // The output at a masked step is the hidden state even before the first unmasked step: for a sweep that
+  // continues another one, and the rule of Keras up to 2.2.
+  bool masked_output_is_state = false;
+};
+
+// One direction over whole sequences.
 struct SweepArguments {
   CellShape shape;
   const float* packed = nullptr;  // by pack_cell
@@ -110,12 +119,7 @@ struct SweepArguments {
   Index last_output_stride = 0;
   float* final_hidden_state = nullptr;  // null or [batch, units], contiguous
   float* final_cell_state = nullptr;    // LSTM only
-  bool read_reversed = false;
-  bool write_reversed = false;
-  bool zero_output_for_mask = false;
-  // The output at a masked step is the hidden state even before the first unmasked step: for a sweep that
-  // continues another one, and the rule of Keras up to 2.2.
-  bool masked_output_is_state = false;
+  TimeLoop loop;
   // The team shares this sweep by units: every thread calls with the same arguments but its own team.
   Team team;
   void* scratch = nullptr;  // sweep_scratch_bytes, 64-byte aligned, shared by the team

@@ -1,34 +1,24 @@
 // SPDX-License-Identifier: MIT
 // An activation over all elements.
-#include "ops/factories.h"
+#include "ops/registry.h"
 
 namespace unrolled {
 namespace {
 
-// Elements that a thread takes at once: whole cache lines, so that no two threads write the same one.
-constexpr Index kGrain = 1024;
-
 class Activate final : public Op {
  public:
-  Activate(const kernels::KernelTable& table, const kernels::Activation& activation)
-      : table_(table), activation_(activation) {}
+  Activate(const Arguments& arguments, const Surroundings& surroundings)
+      : table_(surroundings.table), activation_(arguments.get<kernels::Activation>("activation")) {}
 
-  const char* name() const override { return "activate"; }
-  bool is_in_place() const override { return true; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
-    check_dtype(name(), inputs[0], DType::kFloat32);
-    outputs[0] = inputs[0];
-  }
-
-  Cost cost(std::span<const TensorType> inputs) const override {
-    return {16.0 * static_cast<double>(element_count(inputs[0].shape))};
-  }
-
-  void run(const OpContext& context) const override {
-    const Range range = share_of(element_count(context.inputs[0].type.shape), context.team, kGrain);
-    table_.activate(activation_, floats(context.inputs[0]) + range.begin,
-                    mutable_floats(context.outputs[0]) + range.begin, range.end - range.begin);
+  PreparedPointer prepare(Types inputs, int) const override {
+    check_dtype("activate", inputs[0], DType::kFloat32);
+    const Index count = element_count(inputs[0].shape);
+    const Cost cost{16.0 * static_cast<double>(count)};
+    return prepared(Rows::kIndependent, {inputs[0]}, {cost}, [=, this](const OpContext& context) noexcept {
+      const Range range = share_of(count, context.team, kGrain);
+      table_.activate(activation_, floats(context.inputs[0]) + range.begin,
+                      mutable_floats(context.outputs[0]) + range.begin, range.end - range.begin);
+    });
   }
 
  private:
@@ -38,8 +28,9 @@ class Activate final : public Op {
 
 }  // namespace
 
-OpPointer make_activate(const kernels::KernelTable& table, const kernels::Activation& activation) {
-  return std::make_unique<Activate>(table, activation);
+OpRecord records::activate() {
+  return record<Activate>("activate", {{"x", kOperand}, {"activation", kActivation}},
+                          "activation(x), element by element.", kInPlace);
 }
 
 }  // namespace unrolled

@@ -4,12 +4,10 @@
 #include <cstring>
 #include <limits>
 
-#include "ops/factories.h"
+#include "ops/registry.h"
 
 namespace unrolled {
 namespace {
-
-constexpr Index kGrain = 1024;
 
 template <typename To, typename From>
 To convert(From value) {
@@ -43,19 +41,15 @@ constexpr ConvertAll kConversions[3][3] = {
 
 class Cast final : public Op {
  public:
-  explicit Cast(DType dtype) : dtype_(dtype) {}
+  explicit Cast(const Arguments& given) : dtype_(given.get<DType>("dtype")) {}
 
-  const char* name() const override { return "cast"; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
-    outputs[0] = {dtype_, inputs[0].shape};
-  }
-
-  void run(const OpContext& context) const override {
-    const TensorView& x = context.inputs[0];
-    const Range range = share_of(element_count(x.type.shape), context.team, kGrain);
-    kConversions[static_cast<std::size_t>(x.type.dtype)][static_cast<std::size_t>(dtype_)](
-        x.data, context.outputs[0].data, range);
+  PreparedPointer prepare(Types inputs, int) const override {
+    const TensorType& x = inputs[0];
+    const ConvertAll run = kConversions[static_cast<std::size_t>(x.dtype)][static_cast<std::size_t>(dtype_)];
+    const Index count = element_count(x.shape);
+    return prepared(Rows::kIndependent, {{dtype_, x.shape}}, {}, [=](const OpContext& context) noexcept {
+      run(context.inputs[0].data, context.outputs[0].data, share_of(count, context.team, kGrain));
+    });
   }
 
  private:
@@ -64,29 +58,28 @@ class Cast final : public Op {
 
 class OnesLike final : public Op {
  public:
-  explicit OnesLike(DType dtype) : dtype_(dtype) {}
+  explicit OnesLike(const Arguments& given) : dtype_(given.get<DType>("dtype")) {}
 
-  const char* name() const override { return "ones_like"; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
-    outputs[0] = {dtype_, inputs[0].shape};
-  }
-
-  void run(const OpContext& context) const override {
-    const TensorView& y = context.outputs[0];
-    const Range range = share_of(element_count(y.type.shape), context.team, kGrain);
-    const Index count = range.end - range.begin;
-    switch (dtype_) {
-      case DType::kFloat32:
-        std::fill_n(static_cast<float*>(y.data) + range.begin, count, 1.0f);
-        break;
-      case DType::kInt32:
-        std::fill_n(static_cast<std::int32_t*>(y.data) + range.begin, count, 1);
-        break;
-      case DType::kBool:
-        std::fill_n(static_cast<std::uint8_t*>(y.data) + range.begin, count, std::uint8_t{1});
-        break;
-    }
+  PreparedPointer prepare(Types inputs, int) const override {
+    const Index size = element_count(inputs[0].shape);
+    const DType dtype = dtype_;
+    return prepared(Rows::kIndependent, {{dtype, inputs[0].shape}}, {},
+                    [=](const OpContext& context) noexcept {
+                      const Range range = share_of(size, context.team, kGrain);
+                      const Index count = range.end - range.begin;
+                      void* y = context.outputs[0].data;
+                      switch (dtype) {
+                        case DType::kFloat32:
+                          std::fill_n(static_cast<float*>(y) + range.begin, count, 1.0f);
+                          break;
+                        case DType::kInt32:
+                          std::fill_n(static_cast<std::int32_t*>(y) + range.begin, count, 1);
+                          break;
+                        case DType::kBool:
+                          std::fill_n(static_cast<std::uint8_t*>(y) + range.begin, count, std::uint8_t{1});
+                          break;
+                      }
+                    });
   }
 
  private:
@@ -95,46 +88,50 @@ class OnesLike final : public Op {
 
 class ApplyMask final : public Op {
  public:
-  const char* name() const override { return "apply_mask"; }
-  bool is_in_place() const override { return true; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
+  PreparedPointer prepare(Types inputs, int) const override {
     const TensorType& x = inputs[0];
     const TensorType& mask = inputs[1];
-    check_dtype(name(), mask, DType::kBool);
+    check_dtype("apply_mask", mask, DType::kBool);
     bool fits = mask.shape.rank <= x.shape.rank;
     for (int i = 0; fits && i < mask.shape.rank; ++i) fits = mask.shape.dims[i] == x.shape.dims[i];
     if (!fits) {
       fail({"apply_mask: expected a mask with the leading axes of ", to_string(x.shape), ", got ",
             to_string(mask.shape)});
     }
-    outputs[0] = x;
-  }
-
-  void run(const OpContext& context) const override {
-    const TensorView& x = context.inputs[0];
-    const std::uint8_t* mask = bytes(context.inputs[1]);
-    const int rank = context.inputs[1].type.shape.rank;
-    const auto row =
-        static_cast<std::size_t>(product(x.type.shape, rank, x.type.shape.rank) * size_of(x.type.dtype));
-    const auto* from = static_cast<const char*>(x.data);
-    auto* to = static_cast<char*>(context.outputs[0].data);
-    const Range range = share_of(product(x.type.shape, 0, rank), context.team, 64);
-    for (Index i = range.begin; i < range.end; ++i) {
-      const std::size_t offset = static_cast<std::size_t>(i) * row;
-      if (!mask[i]) {
-        std::memset(to + offset, 0, row);
-      } else if (to != from) {
-        std::memcpy(to + offset, from + offset, row);
+    const int rank = mask.shape.rank;
+    const Index rows = product(x.shape, 0, rank);
+    const auto size = static_cast<std::size_t>(product(x.shape, rank, x.shape.rank) * size_of(x.dtype));
+    return prepared(Rows::kIndependent, {x}, {}, [=](const OpContext& context) noexcept {
+      const std::uint8_t* is_kept = bytes(context.inputs[1]);
+      const auto* from = static_cast<const char*>(context.inputs[0].data);
+      auto* to = static_cast<char*>(context.outputs[0].data);
+      const Range range = share_of(rows, context.team, 64);
+      for (Index i = range.begin; i < range.end; ++i) {
+        const std::size_t offset = static_cast<std::size_t>(i) * size;
+        if (!is_kept[i]) {
+          std::memset(to + offset, 0, size);
+        } else if (to != from) {
+          std::memcpy(to + offset, from + offset, size);
+        }
       }
-    }
+    });
   }
 };
 
 }  // namespace
 
-OpPointer make_cast(DType dtype) { return std::make_unique<Cast>(dtype); }
-OpPointer make_ones_like(DType dtype) { return std::make_unique<OnesLike>(dtype); }
-OpPointer make_apply_mask() { return std::make_unique<ApplyMask>(); }
+OpRecord records::cast() {
+  return record<Cast>("cast", {{"x", kOperand}, {"dtype", kDType}},
+                      "x in another dtype; float32 to int32 toward zero.");
+}
+
+OpRecord records::ones_like() {
+  return record<OnesLike>("ones_like", {{"x", kOperand}, {"dtype", kDType}}, "Ones in the shape of x.");
+}
+
+OpRecord records::apply_mask() {
+  return record<ApplyMask>("apply_mask", {{"x", kOperand}, {"mask", kOperand}},
+                           "x where mask, else 0; mask has x's leading axes.", kInPlace);
+}
 
 }  // namespace unrolled

@@ -11,82 +11,79 @@
 namespace unrolled {
 namespace {
 
+constexpr const char* kName = "convolution";
 constexpr Index kBlockRows = 60;
 
 class Convolution final : public Op {
  public:
-  Convolution(const kernels::KernelTable& table, const WeightView& kernel,
-              const std::optional<WeightView>& bias, const WindowConfig& config,
-              const kernels::Activation& activation)
-      : table_(table), config_(config), activation_(activation) {
+  Convolution(const Arguments& given, const Surroundings& surroundings)
+      : table_(surroundings.table),
+        config_(window_config(given)),
+        groups_(given.get<Index>("groups")),
+        activation_(given.get<kernels::Activation>("activation")) {
+    const Array& kernel = given.get<Array>("kernel");
+    const Array* bias = given.find<Array>("bias");
+    config_.dilation = given.get<std::vector<Index>>("dilation");
     const int spatial = kernel.shape.rank - 2;
-    check_window(name(), config, spatial, true);
+    check_window(kName, config_, spatial, true);
     size_.assign(kernel.shape.dims, kernel.shape.dims + spatial);
     group_channels_ = kernel.shape.dims[spatial];
     filters_ = kernel.shape.dims[spatial + 1];
-    if (config.groups < 1 || filters_ % config.groups != 0 || element_count(kernel.shape) < 1) {
-      fail({"convolution: ", std::to_string(config.groups), " groups do not divide a kernel of shape ",
+    if (groups_ < 1 || filters_ % groups_ != 0 || element_count(kernel.shape) < 1) {
+      fail({"convolution: ", std::to_string(groups_), " groups do not divide a kernel of shape ",
             to_string(kernel.shape)});
     }
     if (bias && (bias->shape.rank != 1 || bias->shape.dims[0] != filters_)) {
       fail({"convolution: expected a bias of shape (", std::to_string(filters_), ",), got ",
             to_string(bias->shape)});
     }
-    channels_ = multiply(group_channels_, config.groups);
-    const Index columns = filters_ / config.groups;
+    channels_ = multiply(group_channels_, groups_);
+    const Index columns = filters_ / groups_;
     shape_ = {product(kernel.shape, 0, spatial + 1), columns};
-    panels_ = table.dense_panels(shape_);
+    panels_ = table_.dense_panels(shape_);
     group_floats_ =
-        align_up(table.dense_packed_floats(shape_) * size_of(DType::kFloat32)) / size_of(DType::kFloat32);
-    packed_.reserve(multiply(group_floats_, config.groups * size_of(DType::kFloat32)));
+        align_up(table_.dense_packed_floats(shape_) * size_of(DType::kFloat32)) / size_of(DType::kFloat32);
+    packed_.reserve(multiply(group_floats_, groups_ * size_of(DType::kFloat32)));
     std::vector<float> columns_of_group(static_cast<std::size_t>(multiply(shape_.depth, columns)));
-    for (Index group = 0; group < config.groups; ++group) {
+    for (Index group = 0; group < groups_; ++group) {
       for (Index k = 0; k < shape_.depth; ++k) {
         std::copy_n(kernel.data + k * filters_ + group * columns, columns,
                     columns_of_group.data() + k * columns);
       }
-      table.pack_dense(shape_, columns_of_group.data(), bias ? bias->data + group * columns : nullptr,
-                       packed_.floats() + group * group_floats_);
+      table_.pack_dense(shape_, columns_of_group.data(), bias ? bias->data + group * columns : nullptr,
+                        packed_.floats() + group * group_floats_);
     }
   }
 
-  const char* name() const override { return "convolution"; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
+  PreparedPointer prepare(Types inputs, int team_size) const override {
     const TensorType& x = inputs[0];
-    check_dtype(name(), x, DType::kFloat32);
-    const Window window = resolve_window(name(), config_, size_, x.shape);
+    check_dtype(kName, x, DType::kFloat32);
+    const Window window = resolve_window(kName, config_, size_, x.shape);
     if (x.shape.dims[x.shape.rank - 1] != channels_) {
       fail({"convolution: expected ", std::to_string(channels_), " channels, got ", to_string(x.shape)});
     }
-    outputs[0] = x;
+    TensorType y = x;
     for (int i = 0; i < window.spatial; ++i) {
-      outputs[0].shape.dims[i + 1] = window.out[kMaxSpatial - window.spatial + i];
+      y.shape.dims[i + 1] = window.out[kMaxSpatial - window.spatial + i];
     }
-    outputs[0].shape.dims[x.shape.rank - 1] = filters_;
-  }
-
-  Index scratch_bytes(std::span<const TensorType> inputs, int team_size) const override {
-    return slot(resolve_window(name(), config_, size_, inputs[0].shape)) * team_size;
-  }
-
-  Cost cost(std::span<const TensorType> inputs) const override {
-    const Window window = resolve_window(name(), config_, size_, inputs[0].shape);
-    const double rows =
-        static_cast<double>(inputs[0].shape.dims[0]) * static_cast<double>(window.positions());
+    y.shape.dims[x.shape.rank - 1] = filters_;
     const double weights = static_cast<double>(packed_.capacity());
-    return {rows * weights / 2.0, weights, weights / 8.0};
+    const Index batch = x.shape.dims[0];
+    const double rows = static_cast<double>(batch) * static_cast<double>(window.positions());
+    const Cost cost{rows * weights / 2.0, weights, weights / 8.0};
+    const Index slot = slot_of(window);
+    return prepared(Rows::kIndependent, {y}, {cost, slot * team_size},
+                    [=, this](const OpContext& context) noexcept { run(window, batch, slot, context); });
   }
 
-  void run(const OpContext& context) const override {
-    const Window window = resolve_window(name(), config_, size_, context.inputs[0].type.shape);
+ private:
+  void run(const Window& window, Index batch, Index slot, const OpContext& context) const {
     const float* x = floats(context.inputs[0]);
     float* y = mutable_floats(context.outputs[0]);
-    auto* own =
-        reinterpret_cast<float*>(static_cast<char*>(context.scratch) + context.team.index * slot(window));
+    auto* own = reinterpret_cast<float*>(own_scratch(context, slot));
     const Index positions = window.positions();
     const Index cells = window.in[0] * window.in[1] * window.in[2];
-    const Range rows = share_of(context.inputs[0].type.shape.dims[0] * positions, context.team, 12);
+    const Range rows = share_of(batch * positions, context.team, 12);
     const Index piece = rows_between_stops(shape_.depth, filters_);
     // Item by item; within one, positions [begin, end).
     for (Index row = rows.begin; row < rows.end && !should_stop(context.team);) {
@@ -104,14 +101,13 @@ class Convolution final : public Op {
     }
   }
 
- private:
-  bool is_direct() const { return size_.size() == 1 && config_.dilation[0] == 1 && config_.groups == 1; }
+  bool is_direct() const { return size_.size() == 1 && config_.dilation[0] == 1 && groups_ == 1; }
 
   // Scratch of one thread: a padded stretch of the input, or a block of gathered windows.
-  Index slot(const Window& window) const {
-    const Index count = is_direct()
-                            ? multiply((kBlockRows - 1) * window.stride[2] + window.size[2], channels_)
-                            : multiply(kBlockRows, shape_.depth);
+  Index slot_of(const Window& window) const {
+    const Index count =
+        is_direct() ? multiply(add(multiply(kBlockRows - 1, window.stride[2]), window.size[2]), channels_)
+                    : multiply(kBlockRows, shape_.depth);
     return align_up(multiply(count, size_of(DType::kFloat32)));
   }
 
@@ -161,7 +157,7 @@ class Convolution final : public Op {
   void run_gathered(const Window& window, const float* image, float* y, Range range, float* own) const {
     for (Index p = range.begin; p < range.end; p += kBlockRows) {
       const Index count = std::min(kBlockRows, range.end - p);
-      for (Index group = 0; group < config_.groups; ++group) {
+      for (Index group = 0; group < groups_; ++group) {
         for (Index row = 0; row < count; ++row) {
           gather(window, image + group * group_channels_, p + row, own + row * shape_.depth);
         }
@@ -194,6 +190,7 @@ class Convolution final : public Op {
 
   const kernels::KernelTable& table_;
   WindowConfig config_;
+  Index groups_;
   kernels::Activation activation_;
   std::vector<Index> size_;
   Index group_channels_ = 0;
@@ -207,10 +204,20 @@ class Convolution final : public Op {
 
 }  // namespace
 
-OpPointer make_convolution(const kernels::KernelTable& table, const WeightView& kernel,
-                           const std::optional<WeightView>& bias, const WindowConfig& window,
-                           const kernels::Activation& activation) {
-  return std::make_unique<Convolution>(table, kernel, bias, window, activation);
+OpRecord records::convolution() {
+  return record<Convolution>(
+      kName,
+      {{"x", kOperand},
+       {"kernel", kArray},
+       {"bias", kArray, kOrNone},
+       {"*"},
+       {"strides", kInts},
+       {"padding", kString},
+       {"dilation", kInts},
+       {"groups", kInt},
+       {"activation", kActivation}},
+      "x [batch, spatial..., channels], kernel [spatial..., channels / groups, filters]; padding valid, "
+      "same or (1D) causal.");
 }
 
 }  // namespace unrolled

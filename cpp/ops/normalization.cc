@@ -2,7 +2,7 @@
 // batch_normalization with stored statistics, and layer_normalization with those of each row.
 #include <cmath>
 
-#include "ops/factories.h"
+#include "ops/registry.h"
 #include "ops/walk.h"
 
 namespace unrolled {
@@ -11,14 +11,16 @@ namespace {
 // y = x * scale + shift per channel, the form in which Keras 3.15 computes it.
 class BatchNormalization final : public Op {
  public:
-  BatchNormalization(int axis, const WeightView& mean, const WeightView& variance,
-                     const std::optional<WeightView>& gamma, const std::optional<WeightView>& beta,
-                     double epsilon)
-      : axis_(axis) {
+  explicit BatchNormalization(const Arguments& given) : axis_(given.get<Index>("axis")) {
+    const Array& mean = given.get<Array>("mean");
+    const Array& variance = given.get<Array>("variance");
+    const Array* gamma = given.find<Array>("gamma");
+    const Array* beta = given.find<Array>("beta");
+    const double epsilon = given.get<double>("epsilon");
     if (mean.shape.rank != 1) {
       fail({"batch_normalization: expected a mean of rank 1, got ", to_string(mean.shape)});
     }
-    const auto check = [&mean](const char* what, const WeightView& got) {
+    const auto check = [&mean](const char* what, const Array& got) {
       if (!(got.shape == mean.shape)) {
         fail({"batch_normalization: expected ", what, " of shape ", to_string(mean.shape), ", got ",
               to_string(got.shape)});
@@ -36,53 +38,40 @@ class BatchNormalization final : public Op {
     }
   }
 
-  const char* name() const override { return "batch_normalization"; }
-  bool is_in_place() const override { return true; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
-    const TensorType& x = inputs[0];
-    check_dtype(name(), x, DType::kFloat32);
-    const int axis = normalize_axis(axis_, x.shape.rank, name());
-    if (x.shape.dims[axis] != static_cast<Index>(scale_.size())) {
+  PreparedPointer prepare(Types inputs, int) const override {
+    const TensorType& type = inputs[0];
+    check_dtype("batch_normalization", type, DType::kFloat32);
+    const int axis = normalize_axis(axis_, type.shape.rank, "batch_normalization");
+    if (type.shape.dims[axis] != static_cast<Index>(scale_.size())) {
       fail({"batch_normalization: expected ", std::to_string(scale_.size()), " channels on axis ",
-            std::to_string(axis), ", got ", to_string(x.shape)});
+            std::to_string(axis), ", got ", to_string(type)});
     }
-    outputs[0] = x;
-  }
-
-  bool is_row_independent(std::span<const TensorType> inputs) const override {
-    return normalize_axis(axis_, inputs[0].shape.rank, name()) != 0;
-  }
-
-  Cost cost(std::span<const TensorType> inputs) const override {
-    return {8.0 * static_cast<double>(element_count(inputs[0].shape))};
-  }
-
-  void run(const OpContext& context) const override {
-    const Shape& shape = context.inputs[0].type.shape;
-    const AxisSplit split(shape, axis_ < 0 ? axis_ + shape.rank : axis_);
-    const float* x = floats(context.inputs[0]);
-    float* y = mutable_floats(context.outputs[0]);
-    if (split.inner == 1) {
-      const Range range = share_of(split.outer, context.team);
-      for (Index row = range.begin; row < range.end; ++row) {
-        for (Index i = 0; i < split.size; ++i) {
-          y[row * split.size + i] = x[row * split.size + i] * scale_[static_cast<std::size_t>(i)] +
-                                    shift_[static_cast<std::size_t>(i)];
+    const AxisSplit split(type.shape, axis);
+    const Cost cost{8.0 * static_cast<double>(element_count(type.shape))};
+    return prepared(independent_if(axis != 0), {type}, {cost}, [=, this](const OpContext& context) noexcept {
+      const float* x = floats(context.inputs[0]);
+      float* y = mutable_floats(context.outputs[0]);
+      if (split.inner == 1) {
+        const Range range = share_of(split.outer, context.team);
+        for (Index row = range.begin; row < range.end; ++row) {
+          for (Index i = 0; i < split.size; ++i) {
+            y[row * split.size + i] = x[row * split.size + i] * scale_[static_cast<std::size_t>(i)] +
+                                      shift_[static_cast<std::size_t>(i)];
+          }
         }
+        return;
       }
-      return;
-    }
-    const Range range = share_of(split.outer * split.size, context.team);
-    for (Index row = range.begin; row < range.end; ++row) {
-      const float scale = scale_[static_cast<std::size_t>(row % split.size)];
-      const float shift = shift_[static_cast<std::size_t>(row % split.size)];
-      for (Index i = row * split.inner; i < (row + 1) * split.inner; ++i) y[i] = x[i] * scale + shift;
-    }
+      const Range range = share_of(split.outer * split.size, context.team);
+      for (Index row = range.begin; row < range.end; ++row) {
+        const float scale = scale_[static_cast<std::size_t>(row % split.size)];
+        const float shift = shift_[static_cast<std::size_t>(row % split.size)];
+        for (Index i = row * split.inner; i < (row + 1) * split.inner; ++i) y[i] = x[i] * scale + shift;
+      }
+    });
   }
 
  private:
-  int axis_;
+  Index axis_;
   std::vector<float> scale_;
   std::vector<float> shift_;
 };
@@ -91,11 +80,14 @@ class BatchNormalization final : public Op {
 // rounded once.
 class LayerNormalization final : public Op {
  public:
-  LayerNormalization(std::vector<int> axes, const std::optional<WeightView>& gamma,
-                     const std::optional<WeightView>& beta, double epsilon, bool root_mean_square)
-      : axes_(std::move(axes)), epsilon_(epsilon), root_mean_square_(root_mean_square) {
+  explicit LayerNormalization(const Arguments& given)
+      : axes_(given.get<std::vector<Index>>("axes")),
+        epsilon_(given.get<double>("epsilon")),
+        root_mean_square_(given.get<bool>("root_mean_square")) {
+    const Array* gamma = given.find<Array>("gamma");
+    const Array* beta = given.find<Array>("beta");
     if (axes_.empty()) fail({"layer_normalization: expected at least one axis"});
-    const auto keep = [](const std::optional<WeightView>& from, std::vector<float>& to) {
+    const auto keep = [](const Array* from, std::vector<float>& to) {
       if (from) to.assign(from->data, from->data + element_count(from->shape));
     };
     if (gamma) weight_shape_ = gamma->shape;
@@ -106,17 +98,14 @@ class LayerNormalization final : public Op {
     }
     keep(gamma, gamma_);
     keep(beta, beta_);
-    has_gamma_ = gamma.has_value();
-    has_beta_ = beta.has_value();
+    has_gamma_ = gamma != nullptr;
+    has_beta_ = beta != nullptr;
   }
 
-  const char* name() const override { return "layer_normalization"; }
-  bool is_in_place() const override { return true; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
+  PreparedPointer prepare(Types inputs, int) const override {
     const TensorType& x = inputs[0];
-    check_dtype(name(), x, DType::kFloat32);
-    const AxisWalks walks(x.shape, axes_, name());
+    check_dtype("layer_normalization", x, DType::kFloat32);
+    const AxisWalks walks(x.shape, axes_, "layer_normalization");
     Shape normalized;
     for (int axis = 0; axis < x.shape.rank; ++axis) {
       if (walks.has_axis[axis]) normalized.dims[normalized.rank++] = x.shape.dims[axis];
@@ -125,27 +114,18 @@ class LayerNormalization final : public Op {
       fail({"layer_normalization: expected normalised axes ", to_string(weight_shape_), ", got ",
             to_string(x.shape)});
     }
-    outputs[0] = x;
-  }
-
-  bool is_row_independent(std::span<const TensorType> inputs) const override {
-    return !AxisWalks(inputs[0].shape, axes_, name()).has_axis[0];
-  }
-
-  Cost cost(std::span<const TensorType> inputs) const override {
-    return {100.0 * static_cast<double>(element_count(inputs[0].shape))};
-  }
-
-  void run(const OpContext& context) const override {
-    const AxisWalks walks(context.inputs[0].type.shape, axes_, name());
-    const float* x = floats(context.inputs[0]);
-    float* y = mutable_floats(context.outputs[0]);
-    const Index kept_stride = walks.kept.inner_stride(0);
-    walks.kept.rows(
-        share_of(walks.kept.count(), context.team, 4), [&](Index, const Index(&offset)[1], Index count) {
-          for (Index i = 0; i < count; ++i) {
-            normalize(walks.reduced, x + offset[0] + i * kept_stride, y + offset[0] + i * kept_stride);
-          }
+    const Cost cost{100.0 * static_cast<double>(element_count(x.shape))};
+    return prepared(
+        independent_if(!walks.has_axis[0]), {x}, {cost}, [=, this](const OpContext& context) noexcept {
+          const float* from = floats(context.inputs[0]);
+          float* to = mutable_floats(context.outputs[0]);
+          const Index stride = walks.kept.inner_stride(0);
+          walks.kept.rows(share_of(walks.kept.count(), context.team, 4), [&](Index, const Index(&offset)[1],
+                                                                             Index count) {
+            for (Index i = 0; i < count; ++i) {
+              normalize(walks.reduced, from + offset[0] + i * stride, to + offset[0] + i * stride);
+            }
+          });
         });
   }
 
@@ -178,7 +158,7 @@ class LayerNormalization final : public Op {
     });
   }
 
-  std::vector<int> axes_;
+  std::vector<Index> axes_;
   double epsilon_;
   bool root_mean_square_;
   Shape weight_shape_;
@@ -190,15 +170,33 @@ class LayerNormalization final : public Op {
 
 }  // namespace
 
-OpPointer make_batch_normalization(int axis, const WeightView& mean, const WeightView& variance,
-                                   const std::optional<WeightView>& gamma,
-                                   const std::optional<WeightView>& beta, double epsilon) {
-  return std::make_unique<BatchNormalization>(axis, mean, variance, gamma, beta, epsilon);
+OpRecord records::batch_normalization() {
+  return record<BatchNormalization>("batch_normalization",
+                                    {{"x", kOperand},
+                                     {"*"},
+                                     {"axis", kInt},
+                                     {"mean", kArray},
+                                     {"variance", kArray},
+                                     {"gamma", kArray, kOrNone},
+                                     {"beta", kArray, kOrNone},
+                                     {"epsilon", kFloat}},
+                                    "With stored statistics; all arrays have one axis, the channels.",
+                                    kInPlace);
 }
-OpPointer make_layer_normalization(std::vector<int> axes, const std::optional<WeightView>& gamma,
-                                   const std::optional<WeightView>& beta, double epsilon,
-                                   bool root_mean_square) {
-  return std::make_unique<LayerNormalization>(std::move(axes), gamma, beta, epsilon, root_mean_square);
+
+OpRecord records::layer_normalization() {
+  return record<LayerNormalization>(
+      "layer_normalization",
+      {{"x", kOperand},
+       {"*"},
+       {"axes", kInts},
+       {"gamma", kArray, kOrNone},
+       {"beta", kArray, kOrNone},
+       {"epsilon", kFloat},
+       {"root_mean_square", kBool, false}},
+      "With the statistics of each row; gamma and beta are shaped as the normalised axes; "
+      "root_mean_square: no mean subtracted (RMSNormalization).",
+      kInPlace);
 }
 
 }  // namespace unrolled

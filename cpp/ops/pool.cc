@@ -12,54 +12,51 @@ constexpr Index kColumns = 128;
 
 class Pool final : public Op {
  public:
-  Pool(bool is_average, const WindowConfig& config) : is_average_(is_average), config_(config) {
-    check_window(name(), config, static_cast<int>(config.size.size()), false);
-    for (const Index size : config.size) {
+  explicit Pool(const Arguments& given)
+      : config_(window_config(given)), size_(given.get<std::vector<Index>>("size")) {
+    const std::string& kind = given.get<std::string>("kind");
+    if (kind != "max" && kind != "average") fail({"pool: expected kind max or average, got ", kind});
+    is_average_ = kind == "average";
+    check_window(name(), config_, static_cast<int>(size_.size()), false);
+    for (const Index size : size_) {
       if (size < 1) fail({name(), ": expected a size of at least 1, got ", std::to_string(size)});
     }
   }
 
-  const char* name() const override { return is_average_ ? "average_pool" : "max_pool"; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
+  PreparedPointer prepare(Types inputs, int) const override {
     const TensorType& x = inputs[0];
     check_dtype(name(), x, DType::kFloat32);
-    const Window window = resolve_window(name(), config_, config_.size, x.shape);
-    outputs[0] = x;
+    const Window window = resolve_window(name(), config_, size_, x.shape);
+    TensorType y = x;
     for (int i = 0; i < window.spatial; ++i) {
-      outputs[0].shape.dims[i + 1] = window.out[kMaxSpatial - window.spatial + i];
+      y.shape.dims[i + 1] = window.out[kMaxSpatial - window.spatial + i];
     }
+    Cost cost{32.0 * static_cast<double>(element_count(y.shape))};
+    for (const Index size : size_) cost.flops *= static_cast<double>(size);
+    const Index batch = x.shape.dims[0];
+    const Index channels = x.shape.dims[x.shape.rank - 1];
+    return prepared(Rows::kIndependent, {y}, {cost},
+                    [=, this](const OpContext& context) noexcept { run(window, batch, channels, context); });
   }
 
-  Cost cost(std::span<const TensorType> inputs) const override {
-    const Window window = resolve_window(name(), config_, config_.size, inputs[0].shape);
-    const Shape& x = inputs[0].shape;
-    return {32.0 * static_cast<double>(x.dims[0] * x.dims[x.rank - 1]) *
-            static_cast<double>(window.positions() * window.cells())};
-  }
+ private:
+  const char* name() const { return is_average_ ? "average_pool" : "max_pool"; }
 
-  void run(const OpContext& context) const override {
-    const Shape& shape = context.inputs[0].type.shape;
-    const Window window = resolve_window(name(), config_, config_.size, shape);
-    const Index channels = shape.dims[shape.rank - 1];
+  void run(const Window& window, Index batch, Index all_channels, const OpContext& context) const {
     const Index positions = window.positions();
-    const Index image = window.in[0] * window.in[1] * window.in[2] * channels;
-    const Range range = share_of(shape.dims[0] * positions, context.team, 4);
+    const Index image = window.in[0] * window.in[1] * window.in[2] * all_channels;
+    const Range range = share_of(batch * positions, context.team, 4);
     for (Index row = range.begin; row < range.end; ++row) {
       const float* x = floats(context.inputs[0]) + row / positions * image;
-      float* y = mutable_floats(context.outputs[0]) + row * channels;
-      for (Index first = 0; first < channels; first += kColumns) {
-        const Index columns = std::min(kColumns, channels - first);
-        if (is_average_) {
-          average(window, x + first, channels, row % positions, columns, y + first);
-        } else {
-          maximum(window, x + first, channels, row % positions, columns, y + first);
-        }
+      float* y = mutable_floats(context.outputs[0]) + row * all_channels;
+      for (Index first = 0; first < all_channels; first += kColumns) {
+        const Index columns = std::min(kColumns, all_channels - first);
+        const auto pooled = is_average_ ? &average : &maximum;
+        pooled(window, x + first, all_channels, row % positions, columns, y + first);
       }
     }
   }
 
- private:
   // Calls body(cell) for the channels of every real cell of a window; returns how many there were.
   template <typename Body>
   static Index each_cell(const Window& window, const float* x, Index channels, Index p, Body body) {
@@ -100,15 +97,18 @@ class Pool final : public Op {
     });
   }
 
-  bool is_average_;
   WindowConfig config_;
+  std::vector<Index> size_;
+  bool is_average_ = false;
 };
 
 }  // namespace
 
-OpPointer make_pool(const std::string& kind, const WindowConfig& window) {
-  if (kind != "max" && kind != "average") fail({"pool: expected kind max or average, got ", kind});
-  return std::make_unique<Pool>(kind == "average", window);
+OpRecord records::pool() {
+  return record<Pool>(
+      "pool",
+      {{"x", kOperand}, {"*"}, {"kind", kString}, {"size", kInts}, {"strides", kInts}, {"padding", kString}},
+      "Windows of x [batch, spatial..., channels]; kind max or average, padding valid or same.");
 }
 
 }  // namespace unrolled

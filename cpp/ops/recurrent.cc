@@ -5,7 +5,7 @@
 #include <array>
 
 #include "base/aligned_buffer.h"
-#include "ops/factories.h"
+#include "ops/registry.h"
 
 namespace unrolled {
 namespace {
@@ -20,132 +20,174 @@ constexpr Index kStreamedBlock = 128;
 
 enum class Split { kNone, kDirections, kRows, kUnits };
 
-const char* cell_name(kernels::CellKind kind) {
-  switch (kind) {
-    case kernels::CellKind::kSimpleRnn:
-      return "simple_rnn";
-    case kernels::CellKind::kLstm:
-      return "lstm";
-    case kernels::CellKind::kGruResetAfter:
-      return "gru_reset_after";
-    case kernels::CellKind::kGruResetBefore:
-      return "gru_reset_before";
+struct CellName {
+  const char* name;
+  kernels::CellKind kind;
+  Index gates;
+  int states;
+};
+// In the order of kernels::CellKind.
+constexpr CellName kCells[] = {{"simple_rnn", kernels::CellKind::kSimpleRnn, 1, 1},
+                               {"lstm", kernels::CellKind::kLstm, 4, 2},
+                               {"gru_reset_after", kernels::CellKind::kGruResetAfter, 3, 1},
+                               {"gru_reset_before", kernels::CellKind::kGruResetBefore, 3, 1}};
+
+const CellName& cell_of(const Arguments& direction) {
+  const std::string& name = direction.get<std::string>("cell");
+  for (const CellName& cell : kCells) {
+    if (name == cell.name) return cell;
   }
-  return "?";
+  fail({"direction: expected cell simple_rnn, lstm, gru_reset_after or gru_reset_before, got ", name});
+}
+
+void check_direction(const Arguments& given) {
+  const CellName& cell = cell_of(given);
+  const Array& kernel = given.get<Array>("kernel");
+  const Array& recurrent_kernel = given.get<Array>("recurrent_kernel");
+  const Array* bias = given.find<Array>("bias");
+  const auto check = [](const char* what, const Array& got, const Shape& expected) {
+    if (!(got.shape == expected)) {
+      fail({"direction: expected ", what, " of shape ", to_string(expected), ", got ", to_string(got.shape)});
+    }
+  };
+  if (recurrent_kernel.shape.rank != 2 || recurrent_kernel.shape.dims[0] < 1) {
+    fail({"direction: expected a recurrent_kernel of shape (units, gates * units), got ",
+          to_string(recurrent_kernel.shape)});
+  }
+  const Index units = recurrent_kernel.shape.dims[0];
+  const Index columns = multiply(cell.gates, units);
+  check("a recurrent_kernel", recurrent_kernel, make_shape(std::array{units, columns}));
+  const Index features = kernel.shape.rank == 2 ? kernel.shape.dims[0] : 0;
+  if (features < 1) {
+    fail({"direction: expected a kernel of shape (features, ", std::to_string(columns), "), got ",
+          to_string(kernel.shape)});
+  }
+  check("a kernel", kernel, make_shape(std::array{features, columns}));
+  if (bias == nullptr) return;
+  const bool has_two = cell.kind == kernels::CellKind::kGruResetAfter;
+  check("a bias", *bias,
+        has_two ? make_shape(std::array{Index{2}, columns}) : make_shape(std::array{columns}));
 }
 
 struct Direction {
   kernels::CellShape shape;
+  int state_count = 1;
   AlignedBuffer packed;
   Index packed_bytes = 0;
   Index recurrent_bytes = 0;
-  Index output_offset = 0;  // the first of its units in a concatenated output
-  bool read_reversed = false;
-  bool write_reversed = false;
-  bool zero_output_for_mask = false;
-  bool masked_output_is_state = false;
+  Index output_offset = 0;      // the first of its units in a concatenated output
+  std::size_t first_state = 0;  // among those of all directions
+  kernels::TimeLoop loop;
 };
 
 class Recurrent final : public Op {
  public:
-  Recurrent(const kernels::KernelTable& table, const std::vector<DirectionConfig>& directions,
-            const RecurrentConfig& config)
-      : table_(table), config_(config) {
-    if (directions.empty()) fail({"recurrent: expected at least one direction"});
-    for (const DirectionConfig& from : directions) {
-      if (from.shape.features != directions[0].shape.features) {
-        fail({"recurrent: expected all directions to read ", std::to_string(directions[0].shape.features),
-              " features, got ", std::to_string(from.shape.features)});
-      }
+  Recurrent(const Arguments& given, const Surroundings& surroundings)
+      : table_(surroundings.table),
+        has_mask_(given.find<Index>("mask") != nullptr),
+        return_sequences_(given.get<bool>("return_sequences")),
+        return_state_(given.get<bool>("return_state")),
+        concatenate_(given.get<bool>("concatenate")) {
+    for (const Arguments& from : given.get<std::vector<Arguments>>("directions")) {
+      const CellName& cell = cell_of(from);
+      const Array& kernel = from.get<Array>("kernel");
+      const Array& recurrent_kernel = from.get<Array>("recurrent_kernel");
+      const Array* bias = from.find<Array>("bias");
       Direction to;
-      to.shape = from.shape;
-      to.packed_bytes = table.cell_packed_floats(from.shape) * size_of(DType::kFloat32);
+      to.shape.kind = cell.kind;
+      to.shape.features = kernel.shape.dims[0];
+      to.shape.units = recurrent_kernel.shape.dims[0];
+      to.shape.activation = from.get<kernels::Activation>("activation");
+      to.shape.recurrent_activation = from.get<kernels::Activation>("recurrent_activation");
+      to.state_count = cell.states;
+      to.loop = time_loop(from);
+      if (!directions_.empty() && to.shape.features != directions_[0].shape.features) {
+        fail({"recurrent: expected all directions to read ", std::to_string(directions_[0].shape.features),
+              " features, got ", std::to_string(to.shape.features)});
+      }
+      to.packed_bytes = table_.cell_packed_floats(to.shape) * size_of(DType::kFloat32);
       to.packed.reserve(to.packed_bytes);
-      table.pack_cell(from.shape, from.weights, to.packed.floats());
-      to.recurrent_bytes =
-          gate_count(from.shape.kind) * from.shape.units * from.shape.units * size_of(DType::kFloat32);
+      table_.pack_cell(to.shape, {kernel.data, recurrent_kernel.data, bias ? bias->data : nullptr},
+                       to.packed.floats());
+      to.recurrent_bytes = cell.gates * to.shape.units * to.shape.units * size_of(DType::kFloat32);
       to.output_offset = total_units_;
-      to.read_reversed = from.read_reversed;
-      to.write_reversed = from.write_reversed;
-      to.zero_output_for_mask = from.zero_output_for_mask;
-      to.masked_output_is_state = from.masked_output_is_state;
-      total_units_ += from.shape.units;
-      state_count_ += state_count(from.shape.kind);
+      to.first_state = state_count_;
+      total_units_ += to.shape.units;
+      state_count_ += static_cast<std::size_t>(cell.states);
       directions_.push_back(std::move(to));
+    }
+    if (directions_.empty()) fail({"recurrent: expected at least one direction"});
+    name_ = kCells[static_cast<std::size_t>(directions_[0].shape.kind)].name;
+    const std::size_t initial = given.get<std::vector<Index>>("initial_states").size();
+    has_initial_states_ = initial > 0;
+    if (has_initial_states_ && initial != state_count_) {
+      fail({"recurrent: expected ", std::to_string(state_count_), " initial states or none, got ",
+            std::to_string(initial)});
     }
   }
 
-  const char* name() const override { return cell_name(directions_[0].shape.kind); }
-
   int output_count() const override {
-    return sequence_output_count() + (config_.return_state ? state_count_ : 0);
+    return static_cast<int>(sequence_output_count() + (return_state_ ? state_count_ : 0));
   }
 
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
+  PreparedPointer prepare(Types inputs, int team_size) const override {
     const TensorType& x = inputs[0];
     const Index features = directions_[0].shape.features;
-    check_dtype(name(), x, DType::kFloat32);
+    check_dtype(name_, x, DType::kFloat32);
     if (x.shape.rank != 3 || x.shape.dims[2] != features) {
-      fail({name(), ": expected (batch, timesteps, ", std::to_string(features), "), got ",
-            to_string(x.shape)});
+      fail(
+          {name_, ": expected (batch, timesteps, ", std::to_string(features), "), got ", to_string(x.shape)});
     }
     const Index batch = x.shape.dims[0];
     const Index timesteps = x.shape.dims[1];
-    if (timesteps < 1) fail({name(), ": expected at least one timestep, got ", to_string(x.shape)});
+    if (timesteps < 1) fail({name_, ": expected at least one timestep, got ", to_string(x.shape)});
     std::size_t next = 1;
-    if (config_.has_mask) {
-      check_exactly(inputs[next++], {DType::kBool, make_shape(std::array{batch, timesteps})}, "mask");
+    if (has_mask_) {
+      check_type(name_, "mask", inputs[next++], {DType::kBool, make_shape(std::array{batch, timesteps})});
     }
-    std::size_t output = 0;
+    std::vector<TensorType> outputs;
     const auto put = [&](Index units, bool sequences) {
-      outputs[output++] = {DType::kFloat32, sequences ? make_shape(std::array{batch, timesteps, units})
-                                                      : make_shape(std::array{batch, units})};
+      outputs.push_back({DType::kFloat32, sequences ? make_shape(std::array{batch, timesteps, units})
+                                                    : make_shape(std::array{batch, units})});
     };
-    if (config_.concatenate) put(total_units_, config_.return_sequences);
-    for (const Direction& direction : directions_) {
-      if (!config_.concatenate) put(direction.shape.units, config_.return_sequences);
-      for (int i = 0; config_.has_initial_states && i < state_count(direction.shape.kind); ++i) {
-        check_exactly(inputs[next++], {DType::kFloat32, make_shape(std::array{batch, direction.shape.units})},
-                      "initial state");
-      }
-    }
-    if (!config_.return_state) return;
-    for (const Direction& direction : directions_) {
-      for (int i = 0; i < state_count(direction.shape.kind); ++i) put(direction.shape.units, false);
-    }
-  }
-
-  Index scratch_bytes(std::span<const TensorType> inputs, int team_size) const override {
-    const Index batch = inputs[0].shape.dims[0];
-    const Index timesteps = inputs[0].shape.dims[1];
-    const Split split = split_for(batch, team_size);
-    return scratch_slot(batch, timesteps, split, team_size) * (split == Split::kUnits ? 1 : team_size);
-  }
-
-  Cost cost(std::span<const TensorType> inputs) const override {
-    const double steps = static_cast<double>(inputs[0].shape.dims[1]);
-    const double batch = static_cast<double>(inputs[0].shape.dims[0]);
+    if (concatenate_) put(total_units_, return_sequences_);
     Cost cost;
     cost.is_sequential = true;
+    const double steps = static_cast<double>(timesteps);
     for (const Direction& direction : directions_) {
+      if (!concatenate_) put(direction.shape.units, return_sequences_);
+      for (int i = 0; has_initial_states_ && i < direction.state_count; ++i) {
+        check_type(name_, "initial state", inputs[next++],
+                   {DType::kFloat32, make_shape(std::array{batch, direction.shape.units})});
+      }
       const double weights = static_cast<double>(direction.packed_bytes);
-      cost.flops += batch * steps * (weights / 2.0 + 64.0 * static_cast<double>(direction.shape.units));
+      cost.flops += static_cast<double>(batch) * steps *
+                    (weights / 2.0 + 64.0 * static_cast<double>(direction.shape.units));
       cost.weight_bytes += steps * weights;
       cost.resident_bytes = std::max(cost.resident_bytes, weights);
     }
-    return cost;
+    for (const Direction& direction : directions_) {
+      for (int i = 0; return_state_ && i < direction.state_count; ++i) put(direction.shape.units, false);
+    }
+    Geometry geometry{batch, timesteps, split_for(batch, team_size), 0};
+    geometry.slot = scratch_slot(geometry, team_size);
+    const int slots = geometry.split == Split::kUnits ? 1 : team_size;
+    return prepared(Rows::kIndependent, std::move(outputs), {cost, multiply(geometry.slot, slots)},
+                    [=, this](const OpContext& context) noexcept { run(geometry, context); });
   }
 
-  void run(const OpContext& context) const override {
-    const Shape& x = context.inputs[0].type.shape;
-    const Index batch = x.dims[0];
-    const Index timesteps = x.dims[1];
+ private:
+  struct Geometry {
+    Index batch;
+    Index timesteps;
+    Split split;
+    Index slot;  // scratch of one sweep: of one thread, or of the whole team when it shares the units
+  };
+
+  void run(const Geometry& geometry, const OpContext& context) const {
     const Team& team = context.team;
-    const Split split = split_for(batch, team.size);
-    const Index slot = scratch_slot(batch, timesteps, split, team.size);
-    char* own_scratch =
-        static_cast<char*>(context.scratch) + (split == Split::kUnits ? 0 : team.index * slot);
-    const Range rows = split == Split::kRows ? share_of(batch, team) : Range{0, batch};
+    const Split split = geometry.split;
+    const Range rows = split == Split::kRows ? share_of(geometry.batch, team) : Range{0, geometry.batch};
     bool first = true;
     for (std::size_t d = 0; d < directions_.size(); ++d) {
       const Direction& direction = directions_[d];
@@ -156,8 +198,8 @@ class Recurrent final : public Op {
         kernels::SweepArguments arguments;
         const Range part = share_of(
             rows.end - rows.begin, Team{static_cast<int>(block), static_cast<int>(blocks), nullptr, nullptr});
-        set_rows(context, d, {rows.begin + part.begin, rows.begin + part.end}, arguments);
-        arguments.scratch = own_scratch;
+        set_rows(geometry, context, d, {rows.begin + part.begin, rows.begin + part.end}, arguments);
+        arguments.scratch = own_scratch(context, split == Split::kUnits ? 0 : geometry.slot);
         if (split == Split::kUnits) {
           arguments.team = team;
           // The whole team must have left the scratch of the sweep before.
@@ -172,14 +214,7 @@ class Recurrent final : public Op {
     }
   }
 
- private:
-  int sequence_output_count() const { return config_.concatenate ? 1 : static_cast<int>(directions_.size()); }
-
-  void check_exactly(const TensorType& got, const TensorType& expected, const char* what) const {
-    if (!(got == expected)) {
-      fail({name(), ": expected ", what, " ", to_string(expected), ", got ", to_string(got)});
-    }
-  }
+  std::size_t sequence_output_count() const { return concatenate_ ? 1 : directions_.size(); }
 
   Split split_for(Index batch, int team_size) const {
     if (team_size == 1) return Split::kNone;
@@ -204,22 +239,23 @@ class Recurrent final : public Op {
     return (rows + limit - 1) / limit;
   }
 
-  // Scratch of one sweep: of one thread, or of the whole team when it shares the units.
-  Index scratch_slot(Index batch, Index timesteps, Split split, int team_size) const {
+  Index scratch_slot(const Geometry& geometry, int team_size) const {
+    const bool by_units = geometry.split == Split::kUnits;
     Index slot = 0;
     for (const Direction& direction : directions_) {
-      const Index limit = split == Split::kUnits ? kStreamedBlock : block_rows(direction);
-      slot = std::max(slot, table_.sweep_scratch_bytes(direction.shape, std::min(batch, limit), timesteps,
-                                                       split == Split::kUnits ? team_size : 1));
+      const Index limit = by_units ? kStreamedBlock : block_rows(direction);
+      const Index rows = std::clamp<Index>(geometry.batch, 1, limit);
+      slot = std::max(slot, table_.sweep_scratch_bytes(direction.shape, rows, geometry.timesteps,
+                                                       by_units ? team_size : 1));
     }
     return align_up(slot);
   }
 
-  void set_rows(const OpContext& context, std::size_t d, Range rows,
+  void set_rows(const Geometry& geometry, const OpContext& context, std::size_t d, Range rows,
                 kernels::SweepArguments& arguments) const {
     const Direction& direction = directions_[d];
     const Index units = direction.shape.units;
-    const Index timesteps = context.inputs[0].type.shape.dims[1];
+    const Index timesteps = geometry.timesteps;
     arguments.shape = direction.shape;
     arguments.packed = direction.packed.floats();
     arguments.batch = rows.end - rows.begin;
@@ -227,32 +263,26 @@ class Recurrent final : public Op {
     arguments.x_time_stride = direction.shape.features;
     arguments.x_batch_stride = timesteps * direction.shape.features;
     arguments.x = floats(context.inputs[0]) + rows.begin * arguments.x_batch_stride;
-    arguments.read_reversed = direction.read_reversed;
-    arguments.write_reversed = direction.write_reversed;
-    arguments.zero_output_for_mask = direction.zero_output_for_mask;
-    arguments.masked_output_is_state = direction.masked_output_is_state;
+    arguments.loop = direction.loop;
 
     std::size_t input = 1;
-    if (config_.has_mask) {
+    if (has_mask_) {
       arguments.mask = bytes(context.inputs[input++]) + rows.begin * timesteps;
       arguments.mask_batch_stride = timesteps;
     }
-    std::size_t state = 0;  // of the first state of this direction
-    for (std::size_t before = 0; before < d; ++before) {
-      state += static_cast<std::size_t>(state_count(directions_[before].shape.kind));
-    }
+    const std::size_t state = direction.first_state;
     const bool has_cell_state = direction.shape.kind == kernels::CellKind::kLstm;
-    if (config_.has_initial_states) {
+    if (has_initial_states_) {
       arguments.initial_hidden_state = floats(context.inputs[input + state]) + rows.begin * units;
       if (has_cell_state) {
         arguments.initial_cell_state = floats(context.inputs[input + state + 1]) + rows.begin * units;
       }
     }
 
-    const Index width = config_.concatenate ? total_units_ : units;
-    float* output = mutable_floats(context.outputs[config_.concatenate ? 0 : d]) +
-                    (config_.concatenate ? direction.output_offset : 0);
-    if (config_.return_sequences) {
+    const Index width = concatenate_ ? total_units_ : units;
+    float* output =
+        mutable_floats(context.outputs[concatenate_ ? 0 : d]) + (concatenate_ ? direction.output_offset : 0);
+    if (return_sequences_) {
       arguments.sequence_time_stride = width;
       arguments.sequence_batch_stride = timesteps * width;
       arguments.sequence_output = output + rows.begin * arguments.sequence_batch_stride;
@@ -260,8 +290,8 @@ class Recurrent final : public Op {
       arguments.last_output_stride = width;
       arguments.last_output = output + rows.begin * width;
     }
-    if (config_.return_state) {
-      const std::size_t first = static_cast<std::size_t>(sequence_output_count()) + state;
+    if (return_state_) {
+      const std::size_t first = sequence_output_count() + state;
       arguments.final_hidden_state = mutable_floats(context.outputs[first]) + rows.begin * units;
       if (has_cell_state) {
         arguments.final_cell_state = mutable_floats(context.outputs[first + 1]) + rows.begin * units;
@@ -270,32 +300,50 @@ class Recurrent final : public Op {
   }
 
   const kernels::KernelTable& table_;
-  RecurrentConfig config_;
+  const char* name_ = nullptr;
+  bool has_mask_;
+  bool has_initial_states_ = false;
+  bool return_sequences_;
+  bool return_state_;
+  bool concatenate_;
   std::vector<Direction> directions_;
   Index total_units_ = 0;
-  int state_count_ = 0;
+  std::size_t state_count_ = 0;
 };
 
 }  // namespace
 
-int state_count(kernels::CellKind kind) { return kind == kernels::CellKind::kLstm ? 2 : 1; }
-
-int gate_count(kernels::CellKind kind) {
-  switch (kind) {
-    case kernels::CellKind::kSimpleRnn:
-      return 1;
-    case kernels::CellKind::kLstm:
-      return 4;
-    case kernels::CellKind::kGruResetAfter:
-    case kernels::CellKind::kGruResetBefore:
-      return 3;
-  }
-  return 0;
+const Schema& direction_schema() {
+  static const Schema schema("direction",
+                             {{"*"},
+                              {"cell", Kind::kString},
+                              {"kernel", Kind::kArray},
+                              {"recurrent_kernel", Kind::kArray},
+                              {"bias", Kind::kArray, kOrNone},
+                              {"activation", Kind::kActivation},
+                              {"recurrent_activation", Kind::kActivation},
+                              {"read_reversed", Kind::kBool, false},
+                              {"write_reversed", Kind::kBool, false},
+                              {"zero_output_for_mask", Kind::kBool, false},
+                              {"masked_output_is_state", Kind::kBool, false}},
+                             &check_direction);
+  return schema;
 }
 
-OpPointer make_recurrent(const kernels::KernelTable& table, const std::vector<DirectionConfig>& directions,
-                         const RecurrentConfig& config) {
-  return std::make_unique<Recurrent>(table, directions, config);
+OpRecord records::recurrent() {
+  return record<Recurrent>(
+      "recurrent",
+      {{"x", kOperand},
+       {"directions", direction_schema()},
+       {"*"},
+       {"mask", kOperand, kNoneByDefault},
+       {"initial_states", kOperands, std::vector<Index>{}},
+       {"return_sequences", kBool, false},
+       {"return_state", kBool, false},
+       {"concatenate", kBool, false}},
+      "Sweeps over x [batch, timesteps, features]: the output of each direction or (concatenate) one of all "
+      "units, then (return_state) the states. Initial states by direction: h, then c for LSTM; none: zeros.",
+      kOwn, true);
 }
 
 }  // namespace unrolled

@@ -3,7 +3,7 @@
 // the elements, in double where it is a sum: the same bits however the work is shared.
 #include <limits>
 
-#include "ops/factories.h"
+#include "ops/registry.h"
 #include "ops/walk.h"
 
 namespace unrolled {
@@ -70,7 +70,7 @@ struct All {
 };
 
 template <typename Kind>
-void reduce(const OpContext& context, const AxisWalks& walks) {
+void reduce(const AxisWalks& walks, const OpContext& context) {
   using Element = typename Kind::Element;
   using Accumulator = typename Kind::Accumulator;
   const auto* x = static_cast<const Element*>(context.inputs[0].data);
@@ -106,7 +106,7 @@ void reduce(const OpContext& context, const AxisWalks& walks) {
       });
 }
 
-using Run = void (*)(const OpContext&, const AxisWalks&);
+using Run = void (*)(const AxisWalks&, const OpContext&);
 
 struct ReduceKind {
   const char* name;
@@ -123,19 +123,25 @@ constexpr ReduceKind kReduceKinds[] = {
     {"all", true, {nullptr, nullptr, &reduce<All>}},
 };
 
+const ReduceKind& reduce_kind(const std::string& name) {
+  for (const ReduceKind& candidate : kReduceKinds) {
+    if (name == candidate.name) return candidate;
+  }
+  fail({"reduce: expected sum, mean, max, min, any or all, got ", name});
+}
+
 class Reduce final : public Op {
  public:
-  Reduce(const ReduceKind& kind, std::vector<int> axes, bool keepdims)
-      : kind_(kind), axes_(std::move(axes)), keepdims_(keepdims) {}
+  explicit Reduce(const Arguments& given)
+      : kind_(reduce_kind(given.get<std::string>("kind"))),
+        axes_(given.get<std::vector<Index>>("axes")),
+        keepdims_(given.get<bool>("keepdims")) {}
 
-  const char* name() const override { return kind_.name; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
+  PreparedPointer prepare(Types inputs, int) const override {
     const TensorType& x = inputs[0];
-    if (!kind_.runs[static_cast<std::size_t>(x.dtype)]) {
-      fail({name(), ": not defined for dtype ", to_string(x.dtype)});
-    }
-    const AxisWalks walks(x.shape, axes_, name());
+    const Run run = kind_.runs[static_cast<std::size_t>(x.dtype)];
+    if (!run) fail({kind_.name, ": not defined for dtype ", to_string(x.dtype)});
+    const AxisWalks walks(x.shape, axes_, kind_.name);
     TensorType y{x.dtype, {}};
     Index reduced = 1;
     for (int axis = 0; axis < x.shape.rank; ++axis) {
@@ -145,74 +151,54 @@ class Reduce final : public Op {
       }
     }
     if (reduced == 0 && !kind_.allows_empty) {
-      fail({name(), ": expected at least one element along the reduced axes, got ", to_string(x.shape)});
+      fail({kind_.name, ": expected at least one element along the reduced axes, got ", to_string(x.shape)});
     }
-    outputs[0] = y;
-  }
-
-  bool is_row_independent(std::span<const TensorType> inputs) const override {
-    return !AxisWalks(inputs[0].shape, axes_, name()).has_axis[0];
-  }
-
-  Cost cost(std::span<const TensorType> inputs) const override {
-    return {32.0 * static_cast<double>(element_count(inputs[0].shape))};
-  }
-
-  void run(const OpContext& context) const override {
-    const TensorType& x = context.inputs[0].type;
-    kind_.runs[static_cast<std::size_t>(x.dtype)](context, AxisWalks(x.shape, axes_, name()));
+    const Cost cost{32.0 * static_cast<double>(element_count(x.shape))};
+    return prepared(independent_if(!walks.has_axis[0]), {y}, {cost},
+                    [=](const OpContext& context) noexcept { run(walks, context); });
   }
 
  private:
   const ReduceKind& kind_;
-  std::vector<int> axes_;
+  std::vector<Index> axes_;
   bool keepdims_;
 };
 
 class MaskedMean final : public Op {
  public:
-  explicit MaskedMean(bool keepdims) : keepdims_(keepdims) {}
+  explicit MaskedMean(const Arguments& given) : keepdims_(given.get<bool>("keepdims")) {}
 
-  const char* name() const override { return "masked_mean"; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
-    const TensorType& x = inputs[0];
-    check_dtype(name(), x, DType::kFloat32);
-    check_rank_at_least(name(), x, 2);
-    const TensorType mask{DType::kBool, make_shape({x.shape.dims, 2})};
-    if (!(inputs[1] == mask)) {
-      fail({"masked_mean: expected a mask ", to_string(mask), ", got ", to_string(inputs[1])});
-    }
-    TensorType y{DType::kFloat32, {}};
-    for (int axis = 0; axis < x.shape.rank; ++axis) {
-      if (axis != 1 || keepdims_) y.shape.dims[y.shape.rank++] = axis == 1 ? 1 : x.shape.dims[axis];
-    }
-    outputs[0] = y;
-  }
-
-  void run(const OpContext& context) const override {
-    const AxisSplit split(context.inputs[0].type.shape, 1);
-    const float* x = floats(context.inputs[0]);
-    const std::uint8_t* mask = bytes(context.inputs[1]);
-    float* y = mutable_floats(context.outputs[0]);
-    const Range range = share_of(split.outer, context.team);
-    for (Index row = range.begin; row < range.end; ++row) {
-      const std::uint8_t* weights = mask + row * split.size;
-      double total = 0.0;
-      for (Index t = 0; t < split.size; ++t) total += weights[t];
-      for (Index first = 0; first < split.inner; first += kColumns) {
-        const Index columns = std::min(kColumns, split.inner - first);
-        double sums[kColumns] = {};
-        for (Index t = 0; t < split.size; ++t) {
-          const float* step = x + (row * split.size + t) * split.inner + first;
-          // A product as in Keras: a masked infinity or NaN shows.
-          const double weight = weights[t];
-          for (Index i = 0; i < columns; ++i) sums[i] += static_cast<double>(step[i]) * weight;
-        }
-        for (Index i = 0; i < columns; ++i)
-          y[row * split.inner + first + i] = static_cast<float>(sums[i] / total);
-      }
-    }
+  PreparedPointer prepare(Types inputs, int) const override {
+    const TensorType& type = inputs[0];
+    check_dtype("masked_mean", type, DType::kFloat32);
+    check_rank_at_least("masked_mean", type, 2);
+    check_type("masked_mean", "a mask", inputs[1], {DType::kBool, make_shape({type.shape.dims, 2})});
+    const AxisSplit split(type.shape, 1);
+    return prepared(Rows::kIndependent, {without_time(type, keepdims_)}, {},
+                    [=](const OpContext& context) noexcept {
+                      const float* x = floats(context.inputs[0]);
+                      const std::uint8_t* mask = bytes(context.inputs[1]);
+                      float* y = mutable_floats(context.outputs[0]);
+                      const Range range = share_of(split.outer, context.team);
+                      for (Index row = range.begin; row < range.end; ++row) {
+                        const std::uint8_t* weights = mask + row * split.size;
+                        double total = 0.0;
+                        for (Index t = 0; t < split.size; ++t) total += weights[t];
+                        for (Index first = 0; first < split.inner; first += kColumns) {
+                          const Index columns = std::min(kColumns, split.inner - first);
+                          double sums[kColumns] = {};
+                          for (Index t = 0; t < split.size; ++t) {
+                            const float* step = x + (row * split.size + t) * split.inner + first;
+                            // A product as in Keras: a masked infinity or NaN shows.
+                            const double weight = weights[t];
+                            for (Index i = 0; i < columns; ++i)
+                              sums[i] += static_cast<double>(step[i]) * weight;
+                          }
+                          for (Index i = 0; i < columns; ++i)
+                            y[row * split.inner + first + i] = static_cast<float>(sums[i] / total);
+                        }
+                      }
+                    });
   }
 
  private:
@@ -221,13 +207,16 @@ class MaskedMean final : public Op {
 
 }  // namespace
 
-OpPointer make_reduce(const std::string& kind, std::vector<int> axes, bool keepdims) {
-  for (const ReduceKind& candidate : kReduceKinds) {
-    if (kind == candidate.name) return std::make_unique<Reduce>(candidate, std::move(axes), keepdims);
-  }
-  fail({"reduce: expected sum, mean, max, min, any or all, got ", kind});
+OpRecord records::reduce() {
+  return record<Reduce>(
+      "reduce", {{"x", kOperand}, {"*"}, {"kind", kString}, {"axes", kInts}, {"keepdims", kBool, false}},
+      "sum, mean, max or min over axes; of bool: any or all.");
 }
 
-OpPointer make_masked_mean(bool keepdims) { return std::make_unique<MaskedMean>(keepdims); }
+OpRecord records::masked_mean() {
+  return record<MaskedMean>("masked_mean",
+                            {{"x", kOperand}, {"mask", kOperand}, {"*"}, {"keepdims", kBool, false}},
+                            "The mean over the unmasked timesteps, axis 1; NaN where there is none.");
+}
 
 }  // namespace unrolled

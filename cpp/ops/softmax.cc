@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // softmax, log_softmax and sparsemax over one axis.
 #include "base/aligned_buffer.h"
-#include "ops/factories.h"
+#include "ops/registry.h"
 #include "ops/walk.h"
 
 namespace unrolled {
@@ -12,35 +12,28 @@ constexpr Index kRows = 16;
 
 class RowOp : public Op {
  public:
-  explicit RowOp(int axis) : axis_(axis) {}
+  RowOp(const char* name, const Arguments& given) : name_(name), axis_(given.get<Index>("axis")) {}
 
-  bool is_in_place() const override { return true; }
-
-  void infer(std::span<const TensorType> inputs, std::span<TensorType> outputs) const override {
-    check_dtype(name(), inputs[0], DType::kFloat32);
-    (void)normalize_axis(axis_, inputs[0].shape.rank, name());
-    outputs[0] = inputs[0];
+  PreparedPointer prepare(Types inputs, int team_size) const override {
+    const TensorType& type = inputs[0];
+    check_dtype(name_, type, DType::kFloat32);
+    const int axis = normalize_axis(axis_, type.shape.rank, name_);
+    const AxisSplit split(type.shape, axis);
+    const Index slot = align_up(multiply(split.size, (kRows + 1) * size_of(DType::kFloat32)));
+    const Cost cost{32.0 * static_cast<double>(element_count(type.shape))};
+    return prepared(independent_if(axis != 0), {type}, {cost, multiply(slot, team_size)},
+                    [=, this](const OpContext& context) noexcept { run(split, slot, context); });
   }
 
-  bool is_row_independent(std::span<const TensorType> inputs) const override {
-    return normalize_axis(axis_, inputs[0].shape.rank, name()) != 0;
-  }
+ protected:
+  // `work` holds `size` floats; x and y may be the same.
+  virtual void run_rows(const float* x, float* y, Index rows, Index size, float* work) const = 0;
 
-  Cost cost(std::span<const TensorType> inputs) const override {
-    return {32.0 * static_cast<double>(element_count(inputs[0].shape))};
-  }
-
-  Index scratch_bytes(std::span<const TensorType> inputs, int team_size) const override {
-    return slot(inputs[0].shape) * team_size;
-  }
-
-  void run(const OpContext& context) const override {
-    const Shape& shape = context.inputs[0].type.shape;
-    const AxisSplit split = split_of(shape);
+ private:
+  void run(const AxisSplit& split, Index slot, const OpContext& context) const {
     const float* x = floats(context.inputs[0]);
     float* y = mutable_floats(context.outputs[0]);
-    auto* own =
-        reinterpret_cast<float*>(static_cast<char*>(context.scratch) + context.team.index * slot(shape));
+    auto* own = reinterpret_cast<float*>(own_scratch(context, slot));
     float* work = own + kRows * split.size;
     if (split.inner == 1) {
       const Range range = share_of(split.outer, context.team);
@@ -65,27 +58,16 @@ class RowOp : public Op {
     }
   }
 
- protected:
-  // `work` holds `size` floats; x and y may be the same.
-  virtual void run_rows(const float* x, float* y, Index rows, Index size, float* work) const = 0;
-
- private:
-  AxisSplit split_of(const Shape& shape) const {
-    return AxisSplit(shape, axis_ < 0 ? axis_ + shape.rank : axis_);
-  }
-  Index slot(const Shape& shape) const {
-    return align_up(multiply(split_of(shape).size, (kRows + 1) * size_of(DType::kFloat32)));
-  }
-
-  int axis_;
+  const char* name_;
+  Index axis_;
 };
 
 class Softmax final : public RowOp {
  public:
-  Softmax(const kernels::KernelTable& table, int axis, bool logarithm)
-      : RowOp(axis), table_(table), logarithm_(logarithm) {}
-
-  const char* name() const override { return logarithm_ ? "log_softmax" : "softmax"; }
+  Softmax(const Arguments& given, const Surroundings& surroundings)
+      : RowOp(given.get<bool>("logarithm") ? "log_softmax" : "softmax", given),
+        table_(surroundings.table),
+        logarithm_(given.get<bool>("logarithm")) {}
 
  protected:
   void run_rows(const float* x, float* y, Index rows, Index size, float*) const override {
@@ -101,9 +83,7 @@ class Softmax final : public RowOp {
 // threshold takes the sum of all cumulative sums of the support where the paper takes the last one.
 class Sparsemax final : public RowOp {
  public:
-  explicit Sparsemax(int axis) : RowOp(axis) {}
-
-  const char* name() const override { return "sparsemax"; }
+  explicit Sparsemax(const Arguments& given) : RowOp("sparsemax", given) {}
 
  protected:
   void run_rows(const float* x, float* y, Index rows, Index size, float* work) const override {
@@ -129,9 +109,13 @@ class Sparsemax final : public RowOp {
 
 }  // namespace
 
-OpPointer make_softmax(const kernels::KernelTable& table, int axis, bool logarithm) {
-  return std::make_unique<Softmax>(table, axis, logarithm);
+OpRecord records::softmax() {
+  return record<Softmax>("softmax", {{"x", kOperand}, {"*"}, {"axis", kInt}, {"logarithm", kBool, false}},
+                         "Over one axis; logarithm: log_softmax.", kInPlace);
 }
-OpPointer make_sparsemax(int axis) { return std::make_unique<Sparsemax>(axis); }
+
+OpRecord records::sparsemax() {
+  return record<Sparsemax>("sparsemax", {{"x", kOperand}, {"*"}, {"axis", kInt}}, "Over one axis.", kInPlace);
+}
 
 }  // namespace unrolled

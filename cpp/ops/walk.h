@@ -76,8 +76,8 @@ struct AxisWalks {
   bool has_axis[kMaxRank] = {};
 
   // `axes` in [-rank, rank).
-  AxisWalks(const Shape& shape, const std::vector<int>& axes, const char* what) {
-    for (const int axis : axes) has_axis[normalize_axis(axis, shape.rank, what)] = true;
+  AxisWalks(const Shape& shape, const std::vector<Index>& axes, const char* what) {
+    for (const Index axis : axes) has_axis[normalize_axis(axis, shape.rank, what)] = true;
     Index stride = 1;
     for (int axis = shape.rank - 1; axis >= 0; --axis) {
       (has_axis[axis] ? reduced : kept).push(shape.dims[axis], {stride});
@@ -85,6 +85,15 @@ struct AxisWalks {
     }
   }
 };
+
+// [batch, time, ...] without its time axis, or with one of size 1.
+inline TensorType without_time(const TensorType& x, bool keepdims) {
+  TensorType y{x.dtype, {}};
+  for (int axis = 0; axis < x.shape.rank; ++axis) {
+    if (axis != 1 || keepdims) y.shape.dims[y.shape.rank++] = axis == 1 ? 1 : x.shape.dims[axis];
+  }
+  return y;
+}
 
 // A tensor as [outer, size, inner] around one axis.
 struct AxisSplit {

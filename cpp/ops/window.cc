@@ -3,6 +3,12 @@
 
 namespace unrolled {
 
+WindowConfig window_config(const Arguments& given) {
+  WindowConfig config{given.get<std::vector<Index>>("strides"), {}, given.get<std::string>("padding")};
+  config.dilation.assign(config.strides.size(), 1);
+  return config;
+}
+
 void check_window(const char* op, const WindowConfig& config, int spatial, bool allows_causal) {
   if (spatial < 1 || spatial > kMaxSpatial) {
     fail({op, ": expected 1 to 3 spatial axes, got ", std::to_string(spatial)});

@@ -3,11 +3,17 @@
 // For cpp/ops only.
 #pragma once
 
-#include "ops/factories.h"
+#include "ops/registry.h"
 
 namespace unrolled {
 
 inline constexpr int kMaxSpatial = 3;
+
+struct WindowConfig {
+  std::vector<Index> strides;
+  std::vector<Index> dilation;
+  std::string padding;
+};
 
 // Output position p covers the input cells p * stride - before + i * dilation, i in [0, size).
 struct Window {
@@ -20,7 +26,6 @@ struct Window {
   Index before[kMaxSpatial] = {};
 
   Index positions() const { return out[0] * out[1] * out[2]; }
-  Index cells() const { return size[0] * size[1] * size[2]; }
 
   // Fills `origin` with the first input cell (outside the input where padded) of output position `p`.
   void locate(Index p, Index (&origin)[kMaxSpatial]) const {
@@ -30,6 +35,9 @@ struct Window {
     }
   }
 };
+
+// The arguments strides and padding, and dilation where there is one.
+WindowConfig window_config(const Arguments& given);
 
 // Throws std::invalid_argument on parameters that are wrong for every input.
 void check_window(const char* op, const WindowConfig& config, int spatial, bool allows_causal);

@@ -3,24 +3,34 @@
 
 #include <cstring>
 
+#include "kernels/dispatch.h"
+
 namespace unrolled {
 
-const Value& Graph::value(int id) const {
-  if (id < 0 || id >= static_cast<int>(values.size())) {
+const Value& Graph::value(Index id) const {
+  if (id < 0 || id >= static_cast<Index>(values.size())) {
     fail({"no value ", std::to_string(id), " in this plan of ", std::to_string(values.size()), " values"});
   }
   return values[static_cast<std::size_t>(id)];
 }
 
-std::vector<int> Graph::add(std::unique_ptr<Op> op, std::vector<int> operands) {
+std::vector<int> Graph::add(const OpRecord& record, Arguments arguments) {
+  Node node{&record, std::move(arguments), nullptr, {}, {}};
+  Surroundings surroundings{kernels::active_table(), {}};
   bool has_batch = false;
-  for (const int operand : operands) has_batch = value(operand).has_batch || has_batch;
-  const int first = static_cast<int>(values.size());
-  std::vector<int> results;
-  for (int i = 0; i < op->output_count(); ++i) results.push_back(first + i);
-  nodes.push_back({std::move(op), std::move(operands), results});
+  for (const Index operand : node.arguments.operands()) {
+    const bool own = value(operand).has_batch;
+    surroundings.has_batch.push_back(own);
+    has_batch = has_batch || own;
+    node.inputs.push_back(static_cast<int>(operand));
+  }
+  node.op = record.make(node.arguments, surroundings);
   Value result;
   result.has_batch = has_batch;
+  for (int i = 0; i < node.op->output_count(); ++i)
+    node.outputs.push_back(static_cast<int>(values.size()) + i);
+  std::vector<int> results = node.outputs;
+  nodes.push_back(std::move(node));
   try {
     values.insert(values.end(), results.size(), result);
   } catch (...) {
@@ -80,7 +90,7 @@ void Graph::finish(std::vector<int> output_values) {
   for (std::size_t id = 0; id < values.size(); ++id) values[id].root = static_cast<int>(id);
   for (int n = 0; n < static_cast<int>(nodes.size()); ++n) {
     const Node& node = nodes[static_cast<std::size_t>(n)];
-    if (node.op->is_view()) {
+    if (node.record->memory == Memory::kView) {
       at(node.outputs[0]).root = at(node.inputs[0]).root;
     } else {
       for (const int input : node.inputs) root_of(input).last_use = n;
@@ -101,7 +111,7 @@ void Graph::finish(std::vector<int> output_values) {
   // An operation that may work in place takes over memory that it is the last to read.
   for (int n = 0; n < static_cast<int>(nodes.size()); ++n) {
     const Node& node = nodes[static_cast<std::size_t>(n)];
-    if (!node.op->is_in_place()) continue;
+    if (node.record->memory != Memory::kInPlace) continue;
     const int into = at(node.inputs[0]).root;
     const int from = node.outputs[0];
     if (at(into).kind != ValueKind::kComputed || at(into).last_use != n) continue;

@@ -12,7 +12,9 @@
 namespace unrolled {
 
 struct Node {
-  std::unique_ptr<Op> op;
+  const OpRecord* record = nullptr;
+  Arguments arguments;
+  OpPointer op;
   std::vector<int> inputs;
   std::vector<int> outputs;
 };
@@ -45,11 +47,12 @@ struct Graph {
   std::vector<int> outputs;
   std::vector<OutputCopy> copies;
 
-  // Adds a node; returns its output values. Throws std::invalid_argument on ids that do not exist.
-  std::vector<int> add(std::unique_ptr<Op> op, std::vector<int> operands);
+  // Adds a node; returns its output values. Throws std::invalid_argument on ids that do not exist and on
+  // arguments that the operation refuses.
+  std::vector<int> add(const OpRecord& record, Arguments arguments);
   int add_input(DType dtype, int rank);
   int add_constant(const TensorType& type, const void* data);
-  const Value& value(int id) const;
+  const Value& value(Index id) const;
 
   // Fixes the outputs and fills root, last_use, output and copies.
   void finish(std::vector<int> output_values);

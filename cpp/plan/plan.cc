@@ -16,7 +16,8 @@ std::vector<TensorType> Plan::infer(std::span<const TensorType> inputs) const {
     fail({"expected ", std::to_string(input_count()), " inputs, got ", std::to_string(inputs.size())});
   }
   std::vector<TensorType> values;
-  infer_types(graph_, inputs, values);
+  std::vector<PreparedPointer> prepared;
+  prepare_nodes(graph_, inputs, 1, values, prepared);
   std::vector<TensorType> outputs;
   for (const int output : graph_.outputs) outputs.push_back(values[static_cast<std::size_t>(output)]);
   return outputs;
@@ -27,7 +28,8 @@ void Plan::describe(RunState& state, std::span<const TensorType> inputs) const {
   if (inputs.size() != input_count()) {
     fail({"expected ", std::to_string(input_count()), " inputs, got ", std::to_string(inputs.size())});
   }
-  infer_types(graph_, inputs, state.values);
+  std::vector<PreparedPointer> prepared;
+  prepare_nodes(graph_, inputs, 1, state.values, prepared);
   const auto type_of = [&state](int value) -> const TensorType& {
     return state.values[static_cast<std::size_t>(value)];
   };
@@ -45,19 +47,15 @@ void Plan::describe(RunState& state, std::span<const TensorType> inputs) const {
   state.resident_bytes = 0.0;
   state.row_bytes = 0.0;
   state.has_sequential = false;
-  std::vector<TensorType> operands;
-  for (const Node& node : graph_.nodes) {
-    operands.clear();
-    bool has_batch = false;
-    for (const int input : node.inputs) {
-      operands.push_back(type_of(input));
-      has_batch |= graph_.value(input).has_batch;
-    }
-    const Cost cost = node.op->cost(operands);
+  for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+    const Node& node = graph_.nodes[n];
+    const Cost& cost = prepared[n]->needs.cost;
     state.seconds += cost.flops / kFlopsPerSecond + cost.weight_bytes / kWeightBytesPerSecond;
     state.resident_bytes = std::max(state.resident_bytes, cost.resident_bytes);
     state.has_sequential |= cost.is_sequential;
-    if (has_batch) is_row_independent &= node.op->is_row_independent(operands);
+    const bool has_batch = std::any_of(node.inputs.begin(), node.inputs.end(),
+                                       [this](int input) { return graph_.value(input).has_batch; });
+    is_row_independent &= !has_batch || prepared[n]->rows == Rows::kIndependent;
     for (const int output : node.outputs) state.row_bytes += static_cast<double>(byte_count(type_of(output)));
   }
   state.row_bytes /= static_cast<double>(std::max<Index>(batch, 1));

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 
+#include "base/small_vector.h"
 #include "base/threads.h"
 #include "plan/choice.h"
 #include "plan/plan.h"
@@ -12,24 +13,7 @@
 namespace unrolled {
 namespace {
 
-constexpr std::size_t kMaxExternals = 16;
-
-// Pointers of a block's inputs and outputs, on the stack for the usual few.
-template <typename Pointer>
-class PointerList {
- public:
-  explicit PointerList(std::size_t count) : count_(count) {
-    if (count > kMaxExternals) many_.resize(count);
-  }
-  Pointer& operator[](std::size_t i) { return count_ > kMaxExternals ? many_[i] : few_[i]; }
-  std::span<Pointer> all() { return {count_ > kMaxExternals ? many_.data() : few_, count_}; }
-  std::span<const Pointer> get() const { return {count_ > kMaxExternals ? many_.data() : few_, count_}; }
-
- private:
-  std::size_t count_;
-  Pointer few_[kMaxExternals] = {};
-  std::vector<Pointer> many_;
-};
+constexpr std::size_t kFew = 16;  // inputs or outputs
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -58,9 +42,9 @@ void Plan::Run::run_block(Workspace& workspace, Index block, Index blocks, int t
     workspace.prepare(plan_.graph_, state.inputs, team_size);
     workspace.bind(inputs, outputs);
   } else {
-    PointerList<const void*> from(inputs.size());
-    PointerList<void*> to(outputs.size());
-    PointerList<TensorType> types(inputs.size());
+    SmallVector<const void*, kFew> from(inputs.size());
+    SmallVector<void*, kFew> to(outputs.size());
+    SmallVector<TensorType, kFew> types(inputs.size());
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const bool is_table = tables_ != nullptr && i >= tables_->first_input;
       types[i] = state.inputs[i];
@@ -73,7 +57,7 @@ void Plan::Run::run_block(Workspace& workspace, Index block, Index blocks, int t
       to[i] = static_cast<char*>(outputs[i]) + (is_table ? 0 : state.row_size(state.outputs[i]) * rows.begin);
     }
     workspace.prepare(plan_.graph_, types.get(), team_size);
-    if (tables_ != nullptr) gather(*tables_, state, rows, workspace.gathered_rows(), from.all(), to.all());
+    if (tables_ != nullptr) gather(*tables_, state, rows, workspace.gathered_rows(), from.get(), to.get());
     workspace.bind(from.get(), to.get());
   }
   if (bind_only) return;

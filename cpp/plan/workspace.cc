@@ -17,25 +17,6 @@ const T& at(const std::vector<T>& items, int index) {
   return items[static_cast<std::size_t>(index)];
 }
 
-constexpr int kMaxOperands = 8;
-
-// Input types of a node, on the stack for the usual few.
-class OperandTypes {
- public:
-  OperandTypes(const std::vector<TensorType>& types, const std::vector<int>& ids) : count_(ids.size()) {
-    if (count_ > kMaxOperands) many_.resize(count_);
-    for (std::size_t i = 0; i < count_; ++i) data()[i] = at(types, ids[i]);
-  }
-  std::span<const TensorType> get() { return {data(), count_}; }
-
- private:
-  TensorType* data() { return count_ > kMaxOperands ? many_.data() : few_; }
-
-  std::size_t count_;
-  TensorType few_[kMaxOperands];
-  std::vector<TensorType> many_;
-};
-
 // Places buffers one after another in the order of the nodes; freed ones are taken again, first fit.
 class Arena {
  public:
@@ -85,7 +66,8 @@ class Arena {
 
 }  // namespace
 
-void infer_types(const Graph& graph, std::span<const TensorType> inputs, std::vector<TensorType>& types) {
+void prepare_nodes(const Graph& graph, std::span<const TensorType> inputs, int team_size,
+                   std::vector<TensorType>& types, std::vector<PreparedPointer>& prepared) {
   types.resize(graph.values.size());
   for (std::size_t id = 0; id < graph.values.size(); ++id) {
     const Value& value = graph.values[id];
@@ -98,19 +80,16 @@ void infer_types(const Graph& graph, std::span<const TensorType> inputs, std::ve
     }
     types[id] = got;
   }
-  TensorType results[kMaxOperands];
-  std::vector<TensorType> many_results;
+  prepared.clear();
+  std::vector<TensorType> operands;
   for (const Node& node : graph.nodes) {
-    OperandTypes operands(types, node.inputs);
-    std::span<TensorType> out(results, std::min<std::size_t>(node.outputs.size(), kMaxOperands));
-    if (node.outputs.size() > kMaxOperands) {
-      many_results.resize(node.outputs.size());
-      out = many_results;
-    }
-    node.op->infer(operands.get(), out);
+    operands.clear();
+    for (const int input : node.inputs) operands.push_back(at(types, input));
+    prepared.push_back(node.op->prepare(operands, team_size));
     for (std::size_t i = 0; i < node.outputs.size(); ++i) {
-      (void)byte_count(out[i]);
-      at(types, node.outputs[i]) = out[i];
+      const TensorType& type = prepared.back()->outputs[i];
+      (void)byte_count(type);
+      at(types, node.outputs[i]) = type;
     }
   }
 }
@@ -121,14 +100,14 @@ bool Workspace::has_no_elements(const Node& node) const {
 }
 
 Index Workspace::place_values(const Graph& graph, std::span<const TensorType> inputs, int team_size) {
-  infer_types(graph, inputs, types_);
+  prepare_nodes(graph, inputs, team_size, types_, prepared_);
   offsets_.assign(graph.values.size(), -1);
   scratch_.assign(graph.nodes.size(), 0);
   Arena arena;
   std::vector<int> live;  // roots in the arena
   for (int n = 0; n < static_cast<int>(graph.nodes.size()); ++n) {
     const Node& node = at(graph.nodes, n);
-    if (node.op->is_view()) continue;
+    if (node.record->memory == Memory::kView) continue;
     const bool is_empty = has_no_elements(node);
     for (const int output : node.outputs) {
       const int root = at(graph.values, output).root;
@@ -137,8 +116,7 @@ Index Workspace::place_values(const Graph& graph, std::span<const TensorType> in
       live.push_back(root);
     }
     if (!is_empty) {
-      OperandTypes operands(types_, node.inputs);
-      const Index bytes = node.op->scratch_bytes(operands.get(), team_size);
+      const Index bytes = at(prepared_, n)->needs.scratch_bytes;
       at(scratch_, n) = arena.take(bytes);
       arena.give_back(at(scratch_, n), bytes);
     }
@@ -183,9 +161,9 @@ void Workspace::prepare(const Graph& graph, std::span<const TensorType> inputs, 
   copies_.clear();
   for (int n = 0; n < static_cast<int>(graph.nodes.size()); ++n) {
     const Node& node = at(graph.nodes, n);
-    if (node.op->is_view() || has_no_elements(node)) continue;
+    if (node.record->memory == Memory::kView || has_no_elements(node)) continue;
     steps_.push_back(
-        {node.op.get(), operands_.size(), node.inputs.size(), node.outputs.size(), at(scratch_, n)});
+        {at(prepared_, n).get(), operands_.size(), node.inputs.size(), node.outputs.size(), at(scratch_, n)});
     for (const int input : node.inputs) add_operand(graph, input);
     for (const int output : node.outputs) add_operand(graph, output);
   }
@@ -217,7 +195,7 @@ void Workspace::run(const Team& team, RunError* error) const {
     context.inputs = operands.first(step.input_count);
     context.outputs = operands.last(step.output_count);
     context.scratch = static_cast<char*>(buffer_.data()) + step.scratch_offset;
-    step.op->run(context);
+    step.prepared->run(context);
     if (team.size > 1 ? team.wait(team.barrier, team.index) : should_stop(team)) return;
   }
   if (team.index != 0) return;

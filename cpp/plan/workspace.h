@@ -11,8 +11,10 @@
 
 namespace unrolled {
 
-// The types of all values for given input types, in values' order. Throws std::invalid_argument.
-void infer_types(const Graph& graph, std::span<const TensorType> inputs, std::vector<TensorType>& types);
+// The types of all values for given input types, in values' order, and all operations for them, in nodes'
+// order. Throws std::invalid_argument.
+void prepare_nodes(const Graph& graph, std::span<const TensorType> inputs, int team_size,
+                   std::vector<TensorType>& types, std::vector<PreparedPointer>& prepared);
 
 class Workspace {
  public:
@@ -35,7 +37,7 @@ class Workspace {
 
  private:
   struct Step {
-    const Op* op = nullptr;
+    const Prepared* prepared = nullptr;
     std::size_t first_operand = 0;
     std::size_t input_count = 0;
     std::size_t output_count = 0;
@@ -58,11 +60,12 @@ class Workspace {
   void add_operand(const Graph& graph, int value);
 
   std::vector<TensorType> input_types_;
-  int team_size_ = 0;                 // 0: not prepared
-  std::vector<TensorType> types_;     // by value
-  std::vector<Index> offsets_;        // by root value that lies in buffer_
-  std::vector<Index> scratch_;        // by node
-  std::vector<TensorView> operands_;  // by step: inputs, then outputs; then the sources of copies
+  int team_size_ = 0;                      // 0: not prepared
+  std::vector<TensorType> types_;          // by value
+  std::vector<PreparedPointer> prepared_;  // by node
+  std::vector<Index> offsets_;             // by root value that lies in buffer_
+  std::vector<Index> scratch_;             // by node
+  std::vector<TensorView> operands_;       // by step: inputs, then outputs; then the sources of copies
   std::vector<Step> steps_;
   std::vector<External> externals_;
   std::vector<Copy> copies_;

@@ -38,69 +38,116 @@ class PlanBuilder:
     def __init__(self) -> None: ...
     def input(self, dtype: str, rank: int) -> int: ...  # "float32", "int32", "bool"
     def constant(self, value: NDArray[Any]) -> int: ...  # no batch axis: broadcasts from the right
-    def dense(
-        self, x: int, kernel: NDArray[Any], bias: NDArray[Any] | None, activation: Activation
-    ) -> int: ...
+    # Operations, written by `python -m tests.core_stub` from their records in cpp/ops.
+    def dense(self, x: int, kernel: NDArray[Any], bias: NDArray[Any] | None, activation: Activation) -> int:
+        """activation(x . kernel + bias) on the last axis of x; kernel [depth, columns], bias [columns]."""
+
     def recurrent(
         self,
         x: int,
         directions: Sequence[Direction],
         *,
         mask: int | None = None,
-        initial_states: Sequence[int] = (),  # per direction in order: h, then c for LSTM; empty: zeros
+        initial_states: Sequence[int] = (),
         return_sequences: bool = False,
         return_state: bool = False,
-        concatenate: bool = False,  # one output [.., sum of units]; else one per direction
-    ) -> list[int]: ...  # outputs, then (return_state) the states per direction
+        concatenate: bool = False,
+    ) -> list[int]:
+        """Sweeps over x [batch, timesteps, features]: the output of each direction or (concatenate) one of
+        all units, then (return_state) the states. Initial states by direction: h, then c for LSTM; none:
+        zeros.
+        """
+
     def scan(
         self,
-        x: int,  # [batch, timesteps, ...]
-        step: Plan,  # x_t and the states to the output and the new states
+        x: int,
+        step: Plan,
         *,
-        state_shapes: Sequence[Sequence[int]],  # without the batch
+        state_shapes: Sequence[Sequence[int]],
         mask: int | None = None,
-        initial_states: Sequence[int] = (),  # empty: zeros
+        initial_states: Sequence[int] = (),
         return_sequences: bool = False,
         return_state: bool = False,
         read_reversed: bool = False,
         write_reversed: bool = False,
         zero_output_for_mask: bool = False,
         masked_output_is_state: bool = False,
-    ) -> list[int]: ...  # the output, then (return_state) the final states
-    def embedding(self, ids: int, table: NDArray[Any]) -> int: ...  # ids int32 or float32 (truncated)
+    ) -> list[int]:
+        """A plan stepped over x [batch, timesteps, ...]: it takes x_t and the states (state_shapes, without
+        the batch) and gives the output and the new states, all float32. The output, then (return_state) the
+        final states; no initial states: zeros.
+        """
+
+    def embedding(self, ids: int, table: NDArray[Any]) -> int:
+        """Rows of the table; ids int32, or float32 (truncated)."""
+
     def convolution(
         self,
-        x: int,  # [batch, spatial..., channels]
-        kernel: NDArray[Any],  # [spatial..., channels / groups, filters]
+        x: int,
+        kernel: NDArray[Any],
         bias: NDArray[Any] | None,
         *,
         strides: Sequence[int],
-        padding: str,  # "valid", "same", "causal" (1D)
+        padding: str,
         dilation: Sequence[int],
         groups: int,
         activation: Activation,
-    ) -> int: ...
-    def pool(
-        self, x: int, *, kind: str, size: Sequence[int], strides: Sequence[int], padding: str
-    ) -> int: ...  # kind "max", "average"; x [batch, spatial..., channels]
-    def reduce(
-        self, x: int, *, kind: str, axes: Sequence[int], keepdims: bool = False
-    ) -> int: ...  # "sum", "mean", "max", "min"; bool: "any", "all"
-    def masked_mean(self, x: int, mask: int, *, keepdims: bool = False) -> int: ...  # over axis 1; 0/0 is NaN
+    ) -> int:
+        """x [batch, spatial..., channels], kernel [spatial..., channels / groups, filters]; padding valid,
+        same or (1D) causal.
+        """
+
+    def pool(self, x: int, *, kind: str, size: Sequence[int], strides: Sequence[int], padding: str) -> int:
+        """Windows of x [batch, spatial..., channels]; kind max or average, padding valid or same."""
+
+    def reduce(self, x: int, *, kind: str, axes: Sequence[int], keepdims: bool = False) -> int:
+        """sum, mean, max or min over axes; of bool: any or all."""
+
+    def masked_mean(self, x: int, mask: int, *, keepdims: bool = False) -> int:
+        """The mean over the unmasked timesteps, axis 1; NaN where there is none."""
+
     def running_mean(
-        self, x: int, sums: int, count: int, *, mask: int | None = None, keepdims: bool = False
-    ) -> list[int]: ...  # over axis 1 of a sequence in pieces: mean so far, sums (doubles as int32), count
-    def activate(self, x: int, activation: Activation) -> int: ...
-    def softmax(self, x: int, *, axis: int, logarithm: bool = False) -> int: ...
-    def sparsemax(self, x: int, *, axis: int) -> int: ...
-    def binary(
-        self, kind: str, a: int, b: int
-    ) -> int: ...  # broadcasts as NumPy; "add", "subtract", "multiply",
-    # "divide", "maximum", "minimum"; to bool: "equal", "not_equal", "greater", "greater_equal", "less",
-    # "less_equal", "and", "or"
-    def logical_not(self, x: int) -> int: ...
-    def select(self, condition: int, a: int, b: int) -> int: ...  # condition ? a : b, broadcasting
-    def apply_mask(self, x: int, mask: int) -> int: ...  # x where mask else 0; mask has x's leading axes
+        self,
+        x: int,
+        sums: int,
+        count: int,
+        *,
+        mask: int | None = None,
+        keepdims: bool = False,
+    ) -> list[int]:
+        """Over axis 1 of a sequence [batch, time, ...] in pieces: the mean so far, sums and count, doubles as
+        two int32 each.
+        """
+
+    def activate(self, x: int, activation: Activation) -> int:
+        """activation(x), element by element."""
+
+    def softmax(self, x: int, *, axis: int, logarithm: bool = False) -> int:
+        """Over one axis; logarithm: log_softmax."""
+
+    def sparsemax(self, x: int, *, axis: int) -> int:
+        """Over one axis."""
+
+    def binary(self, kind: str, a: int, b: int) -> int:
+        """Broadcasts as NumPy does: add, subtract, multiply, divide, maximum, minimum; to bool: equal,
+        not_equal, greater, greater_equal, less, less_equal, and, or.
+        """
+
+    def logical_not(self, x: int) -> int:
+        """not x."""
+
+    def select(self, condition: int, a: int, b: int) -> int:
+        """condition ? a : b, broadcasting as NumPy does."""
+
+    def apply_mask(self, x: int, mask: int) -> int:
+        """x where mask, else 0; mask has x's leading axes."""
+
+    def cast(self, x: int, dtype: str) -> int:
+        """x in another dtype; float32 to int32 toward zero."""
+
+    def ones_like(self, x: int, dtype: str) -> int:
+        """Ones in the shape of x."""
+
     def batch_normalization(
         self,
         x: int,
@@ -111,32 +158,57 @@ class PlanBuilder:
         gamma: NDArray[Any] | None,
         beta: NDArray[Any] | None,
         epsilon: float,
-    ) -> int: ...
+    ) -> int:
+        """With stored statistics; all arrays have one axis, the channels."""
+
     def layer_normalization(
         self,
         x: int,
         *,
         axes: Sequence[int],
-        gamma: NDArray[Any] | None,  # shaped as the normalised axes
+        gamma: NDArray[Any] | None,
         beta: NDArray[Any] | None,
         epsilon: float,
-        root_mean_square: bool = False,  # RMSNormalization: no mean subtracted
-    ) -> int: ...
-    def reshape(self, x: int, target: Sequence[int]) -> int: ...  # without the batch; one -1 allowed
-    def merge_time(self, x: int) -> int: ...  # [batch, time, ...] to [batch * time, ...]
-    def split_time(self, x: int, like: int) -> int: ...  # back, with the time of `like`
-    def expand_dims(self, x: int, axis: int) -> int: ...
-    def squeeze(self, x: int, axis: int) -> int: ...
-    def transpose(self, x: int, permutation: Sequence[int]) -> int: ...  # all axes
-    def slice(
-        self, x: int, *, axis: int, start: int | None, stop: int | None, step: int = 1
-    ) -> int: ...  # Python's
-    def pad(self, x: int, *, axis: int, before: int, after: int) -> int: ...  # zeros
-    def repeat(self, x: int, *, axis: int, count: int) -> int: ...  # each element `count` times
-    def concatenate(self, xs: Sequence[int], *, axis: int) -> int: ...
-    def matmul(self, a: int, b: int, *, transpose_b: bool = False) -> int: ...  # batched over leading axes
-    def cast(self, x: int, dtype: str) -> int: ...
-    def ones_like(self, x: int, dtype: str) -> int: ...
+        root_mean_square: bool = False,
+    ) -> int:
+        """With the statistics of each row; gamma and beta are shaped as the normalised axes;
+        root_mean_square: no mean subtracted (RMSNormalization).
+        """
+
+    def reshape(self, x: int, target: Sequence[int]) -> int:
+        """Each row in another shape; the target is without the batch and may have one -1."""
+
+    def merge_time(self, x: int) -> int:
+        """[batch, time, ...] to [batch * time, ...]."""
+
+    def split_time(self, x: int, like: int) -> int:
+        """[batch * time, ...] to [batch, time, ...], with the time of `like`."""
+
+    def expand_dims(self, x: int, axis: int) -> int:
+        """A new axis of size 1."""
+
+    def squeeze(self, x: int, axis: int) -> int:
+        """Without an axis of size 1."""
+
+    def transpose(self, x: int, permutation: Sequence[int]) -> int:
+        """The axes in another order; the permutation has all of them, the batch too."""
+
+    def slice(self, x: int, *, axis: int, start: int | None, stop: int | None, step: int = 1) -> int:
+        """x[start:stop:step] along one axis, by Python's rules."""
+
+    def pad(self, x: int, *, axis: int, before: int, after: int) -> int:
+        """Zeros before and after along one axis."""
+
+    def repeat(self, x: int, *, axis: int, count: int) -> int:
+        """Each element along one axis `count` times."""
+
+    def concatenate(self, xs: Sequence[int], *, axis: int) -> int:
+        """Values behind one another along one axis."""
+
+    def matmul(self, a: int, b: int, *, transpose_b: bool = False) -> int:
+        """Products of matrices, batched over leading axes that broadcast."""
+
+    # End of the operations.
     def finish(self, outputs: Sequence[int]) -> Plan: ...
 
 class Plan:
@@ -145,6 +217,7 @@ class Plan:
         self, inputs: Sequence[NDArray[Any]], max_rows: int = 0, threads: int = 0
     ) -> list[NDArray[Any]]: ...  # 0: chosen
     def output_shapes(self, input_shapes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]: ...
+    def operations(self) -> list[dict[str, Any]]: ...  # in order: name, arguments as given, results
 
 class Stream:
     """Rows stepped together; for one thread at a time."""
@@ -211,6 +284,7 @@ def generate_from_window(
     from_logits: bool,
     seed: int,
 ) -> NDArray[Any]: ...
+def operations() -> list[dict[str, Any]]: ...  # what there is: name, doc, parameters, gives_list
 def isa() -> str: ...
 def available_isas() -> list[str]: ...
 def set_num_threads(count: int) -> None: ...

@@ -320,10 +320,10 @@ Outputs<float> run(const KernelTable& table, const Case& c, const Numbers& n, co
   a.last_output_stride = units;
   a.final_hidden_state = outputs.hidden.data();
   a.final_cell_state = outputs.cell.empty() ? nullptr : outputs.cell.data();
-  a.read_reversed = c.reads_reversed;
-  a.write_reversed = c.writes_reversed;
-  a.zero_output_for_mask = c.masking == Masking::kZero;
-  a.masked_output_is_state = c.masking == Masking::kState;
+  a.loop.read_reversed = c.reads_reversed;
+  a.loop.write_reversed = c.writes_reversed;
+  a.loop.zero_output_for_mask = c.masking == Masking::kZero;
+  a.loop.masked_output_is_state = c.masking == Masking::kState;
   const AlignedBuffer scratch(table.sweep_scratch_bytes(c.shape, part.rows, steps, part.threads));
   a.scratch = scratch.data();
   if (part.threads == 1) {

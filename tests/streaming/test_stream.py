@@ -240,10 +240,32 @@ def test_the_state_is_plain_arrays_by_layer_name():
         "conv": [((3, 4, FEATURES), "float32")],
         "lstm": [((3, 6), "float32")] * 2,
         "gru": [((3, 2), "float32")],
-        "mean": [((3, 2), "float64"), ((3, 1), "int32")],
+        "mean": [((3, 2), "float64"), ((3, 1), "float64")],
         "timesteps_seen": [((3,), "int64")],
     }
     assert stream.get_state()["timesteps_seen"][0].tolist() == [5, 5, 5]
+
+
+def test_a_running_mean_stays_right_after_more_timesteps_than_int32_counts():
+    stream = chain(layers.GlobalAveragePooling1D(name="mean")).stream(2)
+    stream.run(np.ones((2, 1, FEATURES)))
+    state = stream.get_state()
+    seen = 2**31 - 2
+    sums, count = state["mean"]
+    sums[:], count[:] = 3.0 * seen, seen
+    stream.set_state(state)
+    for _ in range(4):
+        y = stream.step(np.full((2, FEATURES), 3.0, np.float32))
+        np.testing.assert_array_equal(y, np.full((2, FEATURES), 3.0, np.float32))
+    assert stream.get_state()["mean"][1].tolist() == [[seen + 4.0]] * 2
+
+
+def test_a_state_whose_running_mean_still_counts_in_int32_is_refused_by_name():
+    stream = chain(layers.GlobalAveragePooling1D(name="mean")).stream(2)
+    state = stream.get_state()
+    state["mean"][1] = state["mean"][1].astype(np.int32)
+    with pytest.raises(ValueError, match=r"state of 'mean': expected float64 \(2, 1\), got int32 \(2, 1\)"):
+        stream.set_state(state)
 
 
 def test_a_lstm_state_is_what_return_state_gives():

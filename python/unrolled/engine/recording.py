@@ -18,33 +18,14 @@ from numpy.typing import NDArray
 from unrolled import _core
 from unrolled.engine.locks import ForkSafeLock
 
-# Parameters that take values, by builder method; ("x",) for the rest. A test holds this against the stub.
-VALUES: dict[str, tuple[str, ...]] = {
-    "recurrent": ("x", "mask", "initial_states"),
-    "scan": ("x", "mask", "initial_states"),
-    "embedding": ("ids",),
-    "masked_mean": ("x", "mask"),
-    "running_mean": ("x", "sums", "count", "mask"),
-    "binary": ("a", "b"),
-    "select": ("condition", "a", "b"),
-    "apply_mask": ("x", "mask"),
-    "split_time": ("x", "like"),
-    "concatenate": ("xs",),
-    "matmul": ("a", "b"),
-}
-# Positional parameters in order, where they are not all values that come first.
-POSITIONAL: dict[str, tuple[str, ...]] = {
-    "binary": ("kind", "a", "b"),
-    "concatenate": ("xs",),
-    "embedding": ("ids",),
-    "select": ("condition", "a", "b"),
-    "apply_mask": ("x", "mask"),
-    "masked_mean": ("x", "mask"),
-    "running_mean": ("x", "sums", "count"),
-    "split_time": ("x", "like"),
-    "matmul": ("a", "b"),
-}
-SOURCES = ("input", "constant")
+# By operation, the names of its parameters in order, and of those that take values.
+PARAMETERS: dict[str, tuple[str, ...]] = {}
+VALUES: dict[str, tuple[str, ...]] = {}
+for _operation in _core.operations():
+    PARAMETERS[_operation["name"]] = tuple(item["name"] for item in _operation["parameters"])
+    VALUES[_operation["name"]] = tuple(
+        item["name"] for item in _operation["parameters"] if item["kind"] in ("operand", "operands")
+    )
 
 
 @dataclass
@@ -235,17 +216,10 @@ def _build(segment: _Segment, arrays: dict[int, NDArray[Any]]) -> _core.Plan:
     return builder.finish([values[value] for value in segment.gives])
 
 
-def _named(method: str, args: tuple[Any, ...]) -> list[str]:
-    """The names of the positional arguments; those that are no values have none."""
-    names = POSITIONAL.get(method, () if method in SOURCES else ("x",))
-    return [names[number] if number < len(names) else "" for number in range(len(args))]
-
-
 def _operands(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
-    wanted = () if method in SOURCES else VALUES.get(method, ("x",))
-    named = [*zip(_named(method, args), args, strict=True), *kwargs.items()]
+    wanted = VALUES.get(method, ())
     found: list[int] = []
-    for name, given in named:
+    for name, given in [*zip(PARAMETERS.get(method, ()), args, strict=False), *kwargs.items()]:
         if name in wanted and given is not None:
             found += given if isinstance(given, list | tuple) else [given]
     return found
@@ -253,17 +227,18 @@ def _operands(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> lis
 
 def _map_operands(step: Step, change: Callable[[int], Any]) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a step with its operands changed."""
-    wanted = () if step.method in SOURCES else VALUES.get(step.method, ("x",))
+    if step.function is not None:
+        return [change(value) for value in step.operands], {}
+    wanted = VALUES.get(step.method)
+    if wanted is None:  # a constant
+        return list(step.args), step.kwargs
 
     def mapped(name: str, given: Any) -> Any:
         if name not in wanted or given is None:
             return given
         return [change(value) for value in given] if isinstance(given, list | tuple) else change(given)
 
-    if step.function is not None:
-        return [change(value) for value in step.operands], {}
-    names = _named(step.method, step.args)
-    args = [mapped(name, given) for name, given in zip(names, step.args, strict=True)]
+    args = [mapped(name, given) for name, given in zip(PARAMETERS[step.method], step.args, strict=False)]
     return args, {name: mapped(name, given) for name, given in step.kwargs.items()}
 
 

@@ -345,7 +345,7 @@ class GlobalAveragePooling1D(GlobalPooling):
     def lower_running(self, plan: Lowering, x: Flow) -> int:
         self._check_mask(x)
         sums = plan.carry(self.name, (x.shape[-1],), "float64")
-        count = plan.carry(self.name, (1,), "int32")
+        count = plan.carry(self.name, (1,), "float64")
         value, sums.next, count.next = plan.ops.running_mean(
             x.value, sums.value, count.value, mask=x.mask, keepdims=self.keepdims
         )
