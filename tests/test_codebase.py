@@ -53,11 +53,12 @@ MAY_IMPORT = {
     "data": {"errors"},
     "layers": FOUNDATION,
     "models": FOUNDATION | {"formats", "layers"},
+    "ops": FOUNDATION | {"layers"},
     "streaming": FOUNDATION | {"data", "layers", "models"},
     "serving": FOUNDATION | {"layers", "models", "streaming"},
     "cli": FOUNDATION | {"data", "formats", "layers", "models", "serving", "streaming"},
     "__main__": {"cli"},
-    "__init__": FOUNDATION | {"formats", "layers", "models", "streaming"},
+    "__init__": FOUNDATION | {"formats", "layers", "models", "ops", "streaming"},
 }
 # Imports inside functions that go up, each with its reason.
 EXCEPTIONS = {
