@@ -56,11 +56,12 @@ MAY_IMPORT = {
     "mlflow": {"data", "models"},
     "layers": FOUNDATION,
     "models": FOUNDATION | {"formats", "layers"},
+    "ops": FOUNDATION | {"layers"},
     "streaming": FOUNDATION | {"data", "layers", "models"},
     "serving": FOUNDATION | {"layers", "models", "streaming"},
     "cli": FOUNDATION | {"batch", "data", "formats", "layers", "models", "serving", "streaming"},
     "__main__": {"cli"},
-    "__init__": FOUNDATION | {"batch", "formats", "layers", "mlflow", "models", "streaming"},
+    "__init__": FOUNDATION | {"batch", "formats", "layers", "mlflow", "models", "ops", "streaming"},
 }
 # Imports inside functions that go up, each with its reason.
 EXCEPTIONS = {

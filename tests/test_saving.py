@@ -42,9 +42,7 @@ def inputs_of(arrays: Any, model: Any) -> Any:
     x = [arrays[key] for key in sorted(arrays) if key == "x" or (key[0] == "x" and key[1:].isdigit())]
     if len(x) == 1:
         return x[0]
-    keys = (
-        sorted(model.input_tree()) if isinstance(model.input_tree(), dict) else [t.name for t in model.inputs]
-    )
+    keys = sorted(model.input) if isinstance(model.input, dict) else [t.name for t in model.inputs]
     return dict(zip(keys, x, strict=True))
 
 

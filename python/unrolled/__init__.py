@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unrolled import activations, initializers, layers, models, utils
+from unrolled import activations, initializers, layers, models, ops, utils
 from unrolled._core import available_isas, get_num_threads, isa, set_num_threads
 from unrolled.errors import ModelFileError, StreamError, UnsupportedModelError
 from unrolled.layers import Input
@@ -49,6 +49,7 @@ __all__ = [
     "load_model",
     "model_from_json",
     "models",
+    "ops",
     "set_num_threads",
     "utils",
 ]

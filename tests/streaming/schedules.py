@@ -40,11 +40,11 @@ def check_streams(model: Model, seed: int) -> bool:
     x = random_inputs(model, rng)
     rows, timesteps = x[0].shape[:2]
     model.reset_state()
-    whole = list(tree.leaves(model.predict(tree.unflatten(model.input_tree(), iter(x)), verbose=0)))
+    whole = list(tree.leaves(model.predict(tree.unflatten(model.input, iter(x)), verbose=0)))
     by_time = stream._compiled.sequence_outputs
 
     def at(t):
-        return tree.unflatten(model.input_tree(), iter([array[:, t] for array in x]))
+        return tree.unflatten(model.input, iter([array[:, t] for array in x]))
 
     def check(outputs, start, stop):
         """Outputs for timesteps [start, stop), or of the one step."""
@@ -64,7 +64,7 @@ def check_streams(model: Model, seed: int) -> bool:
             check(stream.step(at(t)), t, t + 1)
             t += 1
         else:
-            block = tree.unflatten(model.input_tree(), iter([array[:, t : t + count] for array in x]))
+            block = tree.unflatten(model.input, iter([array[:, t : t + count] for array in x]))
             check(stream.run(block), t, t + count)
             t += count
 
@@ -73,7 +73,7 @@ def check_streams(model: Model, seed: int) -> bool:
     ages = np.zeros(rows, int)
     while (ages < timesteps).any():
         chosen = rng.permutation(np.flatnonzero(ages < timesteps))[: rng.integers(1, rows + 1)]
-        part = tree.unflatten(model.input_tree(), iter([array[chosen, ages[chosen]] for array in x]))
+        part = tree.unflatten(model.input, iter([array[chosen, ages[chosen]] for array in x]))
         outputs = pool.step(clients[chosen], part)
         for got, wanted, is_sequence in zip(tree.leaves(outputs), whole, by_time, strict=True):
             for i, row in enumerate(chosen):

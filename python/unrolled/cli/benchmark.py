@@ -133,7 +133,7 @@ def benchmark(
     before = time.perf_counter()
     model = load_model(path, weights=weights)
     inputs = random_inputs(model, batch, timesteps)
-    x = tree.unflatten(model.input_tree(), iter(inputs))
+    x = tree.unflatten(model.input, iter(inputs))
     expected = list(tree.leaves(model(x)))
     own = Entry("unrolled", ready_seconds=time.perf_counter() - before)
     threads = _core.get_num_threads()

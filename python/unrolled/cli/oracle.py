@@ -135,7 +135,7 @@ def _run(keras: Any, theirs: Any, x: Any, model: Model) -> list[NDArray[Any]]:
         reset = getattr(layer, "reset_state", None) or getattr(layer, "reset_states", None)
         if getattr(layer, "stateful", False) and reset is not None:
             reset()
-    if isinstance(x, dict) and not isinstance(model.input_tree(), dict):
+    if isinstance(x, dict) and not isinstance(model.input, dict):
         x = [x[tensor.name] for tensor in model.inputs]
     result = theirs(x, training=False)
     return [np.asarray(array) for array in tree.leaves(_plain_containers(result))]
@@ -198,8 +198,8 @@ def _inputs(model: Model, batch: int, timesteps: int, padding: str) -> Any:
             mask = kept.setdefault(shape[1], _kept(random, batch, shape[1], padding))
             array[~mask] = 0 if array.dtype == np.int32 else value
         arrays[tensor.name] = array
-    if isinstance(model.input_tree(), dict):
-        return dict(zip(sorted(model.input_tree()), arrays.values(), strict=True))
+    if isinstance(model.input, dict):
+        return dict(zip(sorted(model.input), arrays.values(), strict=True))
     return next(iter(arrays.values())) if len(arrays) == 1 else arrays
 
 

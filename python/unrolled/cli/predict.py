@@ -130,7 +130,7 @@ def _match_names(arrays: dict[str, NDArray[Any]], model: Model) -> Any:
         return next(iter(arrays.values()))
     if set(arrays) == {f"arr_{index}" for index in range(len(names))}:
         ordered = [arrays[f"arr_{index}"] for index in range(len(names))]
-        structure = model.input_tree()
+        structure = model.input
         return dict(zip(structure, ordered, strict=True)) if isinstance(structure, dict) else ordered
     return arrays  # predict matches the names, or says which it expects
 

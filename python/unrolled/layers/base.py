@@ -111,8 +111,6 @@ class Layer(metaclass=LayerType):
         self._own_variables: list[Variable] = []
         # Axis of the input to the size that the weights were made for.
         self._expected_sizes: dict[int, int] = {}
-        # What a Sequential model gave this layer's output; symbolic calls have it in their nodes.
-        self.output_shape_in_chain: Any = None
         self._plans = PlanCache()
         self.holders = Holders()
         self.declared_input_shape = pop_input_shape(kwargs)
@@ -375,9 +373,45 @@ class Layer(metaclass=LayerType):
         """The shape(s) of the output where the layer has been built in a model or alone; else None."""
         if self.nodes:
             return tree.map_leaves(lambda tensor: tensor.shape, self.nodes[-1].outputs)
-        if self.output_shape_in_chain is not None:
-            return self.output_shape_in_chain
         return None if self._built_shape is None else self.compute_output_shape(self._built_shape)
+
+    @property
+    def input(self) -> Any:
+        """What the first symbolic call of the layer took: a tensor, or a list of them.
+
+        Raises
+        ------
+        AttributeError
+            The layer has not been called in a model.
+        """
+        call = self._first_call("input")
+        return call.args[0] if call.args else call.outputs
+
+    @property
+    def output(self) -> Any:
+        """What the first symbolic call of the layer gave: a tensor, or a list of them.
+
+        Raises
+        ------
+        AttributeError
+            The layer has not been called in a model.
+
+        Examples
+        --------
+        >>> import numpy as np, unrolled
+        >>> model = unrolled.Sequential([unrolled.layers.LSTM(4, input_shape=(7, 3)), unrolled.layers.Dense(1)])
+        >>> unrolled.Model(model.input, model.layers[0].output).predict(np.zeros((2, 7, 3))).shape
+        (2, 4)
+        """
+        return self._first_call("output").outputs
+
+    def _first_call(self, wanted: str) -> Node:
+        if not self.nodes:
+            raise AttributeError(
+                f"layer {self.name!r} ({self.class_name}) has no {wanted} yet: it has not been called on a "
+                "symbolic tensor, nor added to a model that knows its input shape"
+            )
+        return self.nodes[0]
 
     def describe_output(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Shape and dtype, as a tree of ``(shape, dtype)``, of a call on symbolic tensors."""
@@ -529,7 +563,6 @@ class Layer(metaclass=LayerType):
         return self._call_on_arrays(args, kwargs)
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.check_call(args, kwargs)
         self.check_call(args, kwargs)
         self.ensure_built(self.input_shapes(args, kwargs))
         node = Node(self, args, kwargs)

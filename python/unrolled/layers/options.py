@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Attributes that no plan is made of.
 NO_PART_OF_PLANS = frozenset({
-    "name", "trainable", "built", "nodes", "states", "source", "holders", "output_shape_in_chain",
+    "name", "trainable", "built", "nodes", "states", "source", "holders",
     "declared_input_shape",
 })  # fmt: skip
 # What a layer keeps when it takes over the options of another: where it stands, and what it has learnt.

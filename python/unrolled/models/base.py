@@ -106,28 +106,25 @@ class Model(Layer):
         """The calls of a functional model from inputs to outputs; None for a plain chain."""
         return None
 
-    def input_tree(self) -> Any:
-        """Symbolic tensors of the inputs, in the structure that the model takes."""
-        raise NotImplementedError
-
-    def output_tree(self) -> Any:
-        """Tree of ``(shape, dtype)`` of the outputs, in the structure that the model gives."""
-        raise NotImplementedError
-
     @property
     def inputs(self) -> list[KerasTensor]:
         """The symbolic inputs in flattened order."""
-        return list(tree.leaves(self.input_tree()))
+        return list(tree.leaves(self.input))
+
+    @property
+    def outputs(self) -> list[KerasTensor]:
+        """The symbolic outputs in flattened order."""
+        return list(tree.leaves(self.output))
 
     @property
     def input_shape(self) -> Any:
         """``(batch, ...)`` with None where any size goes; a list or dict for several inputs."""
-        return tree.map_leaves(lambda tensor: tensor.shape, self.input_tree())
+        return tree.map_leaves(lambda tensor: tensor.shape, self.input)
 
     @property
     def output_shape(self) -> Any:
         """``(batch, ...)`` with None where the input decides; a list or dict for several outputs."""
-        return _map_described(lambda shape, dtype: shape, self.output_tree())
+        return tree.map_leaves(lambda tensor: tensor.shape, self.output)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of this name, or at this index.
@@ -147,7 +144,7 @@ class Model(Layer):
         raise ValueError(f"no layer {name!r}; the layers are {[layer.name for layer in self.layers]}")
 
     def describe_output(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self.output_tree()
+        return tree.map_leaves(lambda tensor: (tensor.shape, tensor.dtype), self.output)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return self.output_shape
@@ -535,7 +532,7 @@ class Model(Layer):
             Flow(lowering.ops.input(dtype, tensor.ndim), tensor.shape, dtype)
             for tensor, dtype in zip(self.inputs, dtypes, strict=True)
         ]
-        result = self.lower(lowering, tree.unflatten(self.input_tree(), iter(flows)))
+        result = self.lower(lowering, tree.unflatten(self.input, iter(flows)))
         flat = list(tree.leaves(result))
         structure = tree.unflatten(result, iter(range(len(flat))))
         return lowering.finish([flow.value for flow in flat]), structure
@@ -560,7 +557,7 @@ class Model(Layer):
 
     def _match_structure(self, x: Any) -> list[Any]:
         expected = self.inputs
-        structure = self.input_tree()
+        structure = self.input
         names = [tensor.name for tensor in expected]
         if isinstance(x, dict):
             keys = list(tree.leaves(_paths(structure))) if isinstance(structure, dict) else names
@@ -681,14 +678,6 @@ def convert_input(array: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:
     if dtype == "bool" and array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
         raise ValueError(f"input {name!r}: expected bool values, got {array.dtype} values other than 0 and 1")
     return np.ascontiguousarray(array, dtype=dtype)
-
-
-def _map_described(function: Any, described: Any) -> Any:
-    if isinstance(described, list):
-        return [_map_described(function, item) for item in described]
-    if isinstance(described, dict):
-        return {key: _map_described(function, described[key]) for key in described}
-    return function(*described)
 
 
 def _paths(structure: dict[str, Any]) -> dict[str, str]:

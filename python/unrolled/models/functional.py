@@ -93,18 +93,17 @@ class Functional(Model):
         return list(self._operations)
 
     @property
-    def outputs(self) -> list[KerasTensor]:
-        """The symbolic outputs in flattened order."""
-        return list(tree.leaves(self._output_tensors))
+    def output(self) -> Any:
+        """The symbolic output; a list or dict of several, as given."""
+        return self._output_tensors
 
     def graph_nodes(self) -> list[Node] | None:
         return list(self._nodes)
 
-    def input_tree(self) -> Any:
+    @property
+    def input(self) -> Any:
+        """The symbolic input; a list or dict of several, as given."""
         return self._input_tree
-
-    def output_tree(self) -> Any:
-        return tree.map_leaves(lambda tensor: (tensor.shape, tensor.dtype), self._output_tensors)
 
     def input_dtype(self, tensor: KerasTensor, array: NDArray[Any]) -> str:
         # As Sequential.input_dtype: ids that only embeddings read stay integers.
@@ -204,9 +203,6 @@ class Functional(Model):
                 return leaf
             return _TensorAt(*tensors[id(leaf)]) if id(leaf) in tensors else None
 
-        def alone(tensor: KerasTensor) -> KerasTensor:
-            return KerasTensor(tensor.shape, tensor.dtype, index=tensor.index, name=tensor.name)
-
         state["_calls"] = [
             node
             if isinstance(node.layer, InputLayer)
@@ -214,7 +210,7 @@ class Functional(Model):
                 node.layer,
                 tree.map_leaves(flat, list(node.args)),
                 tree.map_leaves(flat, node.kwargs),
-                tree.map_leaves(alone, node.outputs),
+                tree.map_leaves(KerasTensor.detached, node.outputs),
             )
             for node in self._nodes
         ]
@@ -239,13 +235,9 @@ class Functional(Model):
             else:
                 layer, args, kwargs, outputs = call
                 args, kwargs = tree.map_leaves(tensor, [args, kwargs])
-                node = Node(layer, tuple(args), kwargs)
-                node.outputs = outputs
-                layer.nodes.append(node)
+                node = Node.restored(layer, tuple(args), kwargs, outputs)
             self._nodes.append(node)
             tensors.append(list(tree.leaves(node.outputs)))
-            for output in tensors[-1]:
-                output.node = node
         self._run_order = [self._nodes[number] for number in order]
         self._input_tree, self._output_tensors = tree.map_leaves(tensor, ends)
 

@@ -167,7 +167,7 @@ def _trace(model: Model, todays: Sequence[Layer] = ()) -> list[bytes]:
         Flow(lowering.ops.input(tensor.dtype, tensor.ndim), tensor.shape, tensor.dtype)
         for tensor in model.inputs
     ]
-    result = model.lower(lowering, tree.unflatten(model.input_tree(), iter(flows)))
+    result = model.lower(lowering, tree.unflatten(model.input, iter(flows)))
     outputs = [flow.value for flow in tree.leaves(result)]
     return recorder.digests([*outputs, *lowering.written_states()])
 

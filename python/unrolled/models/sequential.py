@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from unrolled.engine import tree
 from unrolled.engine.lowering import Lowering
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import is_shape
 from unrolled.layers.core import Embedding, Input, InputLayer
 from unrolled.layers.registry import serialize_layer
 from unrolled.layers.rnn.wrappers import TimeDistributed
-from unrolled.layers.symbolic import KerasTensor
+from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.models.base import Model
 
 
@@ -57,6 +58,8 @@ class Sequential(Model):
         super().__init__(name=name, trainable=trainable, **kwargs)
         self._layers: list[Layer] = []
         self._input: KerasTensor | None = None
+        # The calls of the layers, as in a functional model, and what the last one gives.
+        self._calls: list[Node] = []
         self._output: Any = None
         taken: set[str] = set()
         for layer in layers or ():
@@ -83,18 +86,17 @@ class Sequential(Model):
         if isinstance(layer, InputLayer):
             if self._layers or self._input is not None:
                 raise ValueError(f"Sequential {self.name!r}: an Input can only come first")
-            self._input = layer.nodes[0].outputs
-            self._output = (self._input.shape, self._input.dtype)
+            self._input = self._output = layer.nodes[0].outputs
             return
         if layer.name in taken:
             raise ValueError(f"Sequential {self.name!r}: there is already a layer named {layer.name!r}")
         if not self._layers and self._input is None:
             self._declare_input(layer)
-        self._layers.append(layer)
-        taken.add(layer.name)
         if self._input is not None:
             self._extend(layer)
             self.built = True
+        self._layers.append(layer)
+        taken.add(layer.name)
         self.holders.invalidate(options=True)
 
     def pop(self) -> Layer:
@@ -102,7 +104,11 @@ class Sequential(Model):
         if not self._layers:
             raise TypeError(f"Sequential {self.name!r} has no layers")
         removed = self._layers.pop()
-        self._rebuild()
+        if self._calls:
+            call = self._calls.pop()
+            removed.nodes = [node for node in removed.nodes if node is not call]
+            self._output = _unwrapped(self._calls[-1].outputs) if self._calls else self._input
+        self.holders.invalidate(options=True)
         return removed
 
     def build(self, input_shape: Any = None) -> None:
@@ -110,8 +116,11 @@ class Sequential(Model):
         if self._input is None:
             if not is_shape(input_shape):
                 raise ValueError(f"Sequential {self.name!r}: expected one shape, got {input_shape!r}")
-            self._input = Input(batch_shape=(None, *input_shape[1:]))
-        self._rebuild()
+            self._input = self._output = Input(batch_shape=(None, *input_shape[1:]))
+        self.holders.invalidate(options=True)
+        for layer in self._layers[len(self._calls) :]:
+            self._extend(layer)
+        self.built = True
 
     def _declare_input(self, first: Layer) -> None:
         if isinstance(first, Model) and first.built:
@@ -120,17 +129,7 @@ class Sequential(Model):
             shape, dtype = first.declared_input_shape, "float32"
         else:
             return
-        self._input = Input(batch_shape=shape, dtype=dtype)
-        self._output = (self._input.shape, self._input.dtype)
-
-    def _rebuild(self) -> None:
-        self.holders.invalidate(options=True)
-        if self._input is None:
-            return
-        self._output = (self._input.shape, self._input.dtype)
-        for layer in self._layers:
-            self._extend(layer)
-        self.built = True
+        self._input = self._output = Input(batch_shape=shape, dtype=dtype)
 
     def _extend(self, layer: Layer) -> None:
         if isinstance(self._output, list | dict):
@@ -138,23 +137,22 @@ class Sequential(Model):
                 f"Sequential {self.name!r}: the layer before {layer.name!r} has several outputs; "
                 "only the last layer of a Sequential may"
             )
-        shape, dtype = self._output
-        layer.ensure_built(shape)
-        result = layer.describe_output((KerasTensor(shape, dtype),), {})
-        self._output = result[0] if isinstance(result, list) and len(result) == 1 else result
-        layer.output_shape_in_chain = (
-            [item[0] for item in self._output] if isinstance(self._output, list) else self._output[0]
-        )
+        self._output = _unwrapped(layer(self._output))
+        self._calls.append(layer.nodes[-1])
 
     def ensure_built(self, input_shape: Any) -> None:
         if not self.built:
             self.build(input_shape)
 
-    def input_tree(self) -> Any:
+    @property
+    def input(self) -> Any:
+        """The symbolic input."""
         self.check_built()
         return self._input
 
-    def output_tree(self) -> Any:
+    @property
+    def output(self) -> Any:
+        """The symbolic output; a list or dict where the last layer has several."""
         self.check_built()
         return self._output
 
@@ -192,3 +190,26 @@ class Sequential(Model):
         if self._input is not None:
             config["build_input_shape"] = self._input.shape
         return config | self.semantics_config()
+
+    # ------------------------------------------------------------------ copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The calls as what they give: from tensor to tensor, a pickle would recurse as deep as the chain."""
+        state = super().__getstate__()
+        del state["_output"]
+        state["_calls"] = [tree.map_leaves(KerasTensor.detached, call.outputs) for call in self._calls]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        results = state.pop("_calls")
+        super().__setstate__(state)
+        self._calls = []
+        self._output = self._input
+        for layer, outputs in zip(self._layers, results, strict=False):
+            self._calls.append(Node.restored(layer, (self._output,), {}, outputs))
+            self._output = _unwrapped(outputs)
+
+
+def _unwrapped(outputs: Any) -> Any:
+    return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs

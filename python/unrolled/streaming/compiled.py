@@ -66,12 +66,12 @@ class CompiledStream:
             shape = (tensor.shape[0], None, *tensor.shape[2:])
             flows.append(Flow(value, shape, dtype, is_sequence=True))
         try:
-            result = model.lower(lowering, tree.unflatten(model.input_tree(), iter(flows)))
+            result = model.lower(lowering, tree.unflatten(model.input, iter(flows)))
         except StreamError as error:
             raise StreamError(f"model {model.name!r} cannot run as a live stream: {error}") from None
         outputs = list(tree.leaves(result))
         self.structure = tree.unflatten(result, iter(range(len(outputs))))
-        self.input_structure = tree.unflatten(model.input_tree(), iter(range(len(flows))))
+        self.input_structure = tree.unflatten(model.input, iter(range(len(flows))))
         self.sequence_outputs = [flow.is_sequence for flow in outputs]
         self.states: list[CarriedState] = lowering.carried
         self.keys = state_keys(self.states)
