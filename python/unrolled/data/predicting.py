@@ -43,25 +43,18 @@ def outputs_of(model: Model) -> list[Output]:
 
     They are "output", or "output_0", "output_1", ..., or the keys of a dict.
     """
-    described = model.output_tree()
-    leaves = _described(described)
-    if isinstance(described, tuple):
-        names = ["output"]
-    elif isinstance(described, dict) and len(described) == len(leaves):
-        names = sorted(described)
+    output = model.output
+    tensors = list(tree.leaves(output))
+    if isinstance(output, dict) and len(output) == len(tensors):
+        names = sorted(output)
+    elif isinstance(output, list | tuple | dict):
+        names = [f"output_{index}" for index in range(len(tensors))]
     else:
-        names = [f"output_{index}" for index in range(len(leaves))]
+        names = ["output"]
     return [
-        Output(name, tuple(shape[1:]), str(dtype)) for name, (shape, dtype) in zip(names, leaves, strict=True)
+        Output(name, tuple(tensor.shape[1:]), str(tensor.dtype))
+        for name, tensor in zip(names, tensors, strict=True)
     ]
-
-
-def _described(described: Any) -> list[tuple[Any, Any]]:
-    """The (shape, dtype) of the outputs, dicts in the order of their sorted keys."""
-    if isinstance(described, tuple):
-        return [described]
-    children = [described[key] for key in sorted(described)] if isinstance(described, dict) else described
-    return [leaf for child in children for leaf in _described(child)]
 
 
 def predict_leaves(

@@ -212,7 +212,7 @@ class ServedModel:
 
     def structured(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """The arrays in the structure of the model's inputs, as streams take them."""
-        return tree.unflatten(self.model.input_tree(), iter(arrays))
+        return tree.unflatten(self.model.input, iter(arrays))
 
     def with_time(self, outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """The outputs of one step as those of a block: sequences have their time axis, of one timestep."""
