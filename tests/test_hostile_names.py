@@ -16,7 +16,7 @@ import pytest
 import unrolled
 from unrolled.cli import main
 from unrolled.errors import ConfigError, ModelFileError, Problem, StreamError, UnsupportedModelError
-from unrolled.formats.hdf5_writing import Group, write_hdf5
+from unrolled.formats.hdf5.writing import Group, write_hdf5
 
 NAMES = {
     "escape": "\x1b[31mred\x1b[2J",

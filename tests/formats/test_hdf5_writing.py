@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from unrolled.formats.hdf5 import HDF5File
-from unrolled.formats.hdf5_writing import Group, write_hdf5
+from unrolled.formats.hdf5.writing import Group, write_hdf5
 
 RANDOM = np.random.default_rng(0)
 

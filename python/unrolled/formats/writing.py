@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from unrolled.errors import ModelFileError
 from unrolled.files import replacing
-from unrolled.formats.hdf5_writing import Group, write_hdf5
+from unrolled.formats.hdf5.writing import Group, write_hdf5
 from unrolled.formats.weights.tree import object_paths, stored_order
 from unrolled.spec import WeightedObject
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ModelFileError, printable
-from unrolled.formats import hdf5_structures as structures
 from unrolled.formats.archive import regular_size
 from unrolled.formats.checks import EXPANSION, HDF5_DEPTH, OBJECTS, SLACK, converted
-from unrolled.formats.hdf5_structures import SIGNATURE, BrokenError, Datatype, Header, Layout, Structures
+from unrolled.formats.hdf5 import structures
+from unrolled.formats.hdf5.structures import SIGNATURE, BrokenError, Datatype, Header, Layout, Structures
 
 __all__ = ["SIGNATURE", "HDF5File", "StoredArray"]
 
