@@ -78,6 +78,7 @@ SERVERS = {"google", "grpc", "starlette", "uvicorn", "uvloop"}
 EXTRAS = {
     "batch": {"dask", "distributed", "polars", "pyarrow"},
     "data": {"pyarrow"},
+    "formats": {"h5py", "huggingface_hub"},
     "mlflow": {"mlflow", "yaml"},
 }
 STANDARD_LIBRARY = set(sys.stdlib_module_names) | {"__future__"}

@@ -9,30 +9,35 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
-from unrolled.formats.reading import (
-    read_architecture,
-    read_model_file,
-    read_serialized,
-    read_weights_file,
-)
+from unrolled.formats.hdf5 import HDF5File
+from unrolled.formats.hub import SCHEME, download
+from unrolled.formats.reading import OpenHDF5, Reader, read_architecture, read_serialized
 from unrolled.spec import ModelFile, ModelSpec, WeightSource
 
-__all__ = ["read_config", "read_json", "read_model", "read_weights"]
+__all__ = ["FileLike", "HDF5Reader", "read_config", "read_json", "read_model", "read_weights"]
+
+# What a model or weights can be given as: a path, the content of a file, or a binary file open for reading.
+FileLike = str | os.PathLike[str] | bytes | BinaryIO
+HDF5Reader = Literal["builtin", "h5py"]
 
 
-def read_model(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> ModelFile:
+def read_model(path: FileLike, weights: FileLike | None = None, hdf5: HDF5Reader = "builtin") -> ModelFile:
     """Read a model file.
 
     Parameters
     ----------
-    path : path
-        A `.keras` file or the folder of an unzipped one, a whole `.h5`, or a JSON architecture; what it is
-        is told by its content.
-    weights : path, optional
-        With a JSON architecture: a weights-only file (either layout, or a sharded `.weights.json`), or any
-        file above, whose weights are used.
+    path : path-like, bytes or binary file
+        A `.keras` file or the folder of an unzipped one, a whole `.h5`, a JSON architecture, a SavedModel
+        folder, a TensorFlow checkpoint that carries its architecture, a TensorFlow.js `model.json` or its
+        folder, a pickle or joblib file of a Keras model; what it is is told by its content. Text that starts
+        with ``hf://`` names a model on the Hugging Face Hub. Bytes are the content of a file.
+    weights : path-like, bytes or binary file, optional
+        With a JSON architecture: a weights-only file (either layout, or a sharded `.weights.json`), a
+        checkpoint, an exported SavedModel, or any file above, whose weights are used.
+    hdf5 : {"builtin", "h5py"}
+        What reads HDF5 files.
 
     Returns
     -------
@@ -48,22 +53,29 @@ def read_model(path: str | os.PathLike[str], weights: str | os.PathLike[str] | N
     UnsupportedModelError
         The model itself is of a class that is code (a subclass of Model); unsupported layers are left to
         the builder, which reports all of them.
+    ImportError
+        ``hf://`` without huggingface_hub, or ``hdf5="h5py"`` without h5py.
 
     Notes
     -----
     Formats: keras 3.15 ``saving/saving_lib.py``, ``legacy/saving/legacy_h5_format.py``; tf_keras 2.21;
-    keras 1.2 and 2.x ``engine/topology.py`` and ``engine/saving.py``.
+    keras 1.2 and 2.x ``engine/topology.py`` and ``engine/saving.py``; for others see their readers.
     """
-    return read_model_file(Path(path), None if weights is None else Path(weights))
+    reader = Reader(_opener(hdf5))
+    source = None if weights is None else reader.read_weights(*_content(weights))
+    return reader.read_model(*_content(path), source)
 
 
-def read_weights(path: str | os.PathLike[str]) -> WeightSource:
+def read_weights(path: FileLike, hdf5: HDF5Reader = "builtin") -> WeightSource:
     """Read the weights of a file, for a model that exists already.
 
     Parameters
     ----------
-    path : path
-        A weights-only `.h5` of either layout, a sharded `.weights.json`, or a model file.
+    path : path-like, bytes or binary file
+        A weights-only `.h5` of either layout, a sharded `.weights.json`, a TensorFlow checkpoint (the common
+        start of its files' names, or its folder), an exported SavedModel, or a model file.
+    hdf5 : {"builtin", "h5py"}
+        What reads HDF5 files.
 
     Returns
     -------
@@ -77,7 +89,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightSource:
     ModelFileError
         Broken, hostile or without weights of a Keras model.
     """
-    return read_weights_file(Path(path))
+    return Reader(_opener(hdf5)).read_weights(*_content(path))
 
 
 def read_json(document: str) -> ModelFile:
@@ -88,3 +100,28 @@ def read_json(document: str) -> ModelFile:
 def read_config(serialized: dict[str, Any]) -> ModelSpec:
     """Read a serialised model of today's Keras, JSON values in a dict. Raises as ``read_model``."""
     return read_serialized(serialized)
+
+
+def _opener(hdf5: str) -> OpenHDF5:
+    if hdf5 == "builtin":
+        return HDF5File
+    if hdf5 != "h5py":
+        raise ValueError(f"hdf5: expected 'builtin' or 'h5py', got {hdf5!r}")
+    from unrolled.formats.hdf5.library import open_with_h5py
+
+    return open_with_h5py
+
+
+def _content(given: Any) -> tuple[Path | bytes, str | None]:
+    """A path, or the content of a file with its name."""
+    if isinstance(given, str) and given.startswith(SCHEME):
+        return download(given), None
+    if isinstance(given, bytes | bytearray | memoryview):
+        return bytes(given), None
+    if hasattr(given, "read"):
+        data = given.read()
+        if not isinstance(data, bytes | bytearray):
+            raise TypeError("expected a file open in binary mode ('rb'), got one that reads text")
+        name = getattr(given, "name", None)
+        return bytes(data), os.path.basename(name) if isinstance(name, str) else None
+    return Path(os.fsdecode(given)), None

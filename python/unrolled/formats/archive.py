@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from unrolled.errors import ModelFileError, printable
 from unrolled.formats.checks import EXPANSION, JSON_BYTES, MEMBERS, SLACK, converted
@@ -24,11 +26,6 @@ class Archive(Protocol):
 
     def read(self, name: str) -> bytes:
         """The bytes of a member."""
-
-
-def open_archive(path: Path) -> Archive:
-    """The members of the `.keras` file or folder at ``path``."""
-    return FolderArchive(path) if path.is_dir() else ZipArchive(path)
 
 
 def read_file(path: Path, limit: int | None = None) -> bytes:
@@ -56,6 +53,99 @@ def regular_size(path: Path) -> int:
     return status.st_size
 
 
+def read_content(content: Path | bytes, limit: int, title: str) -> bytes:
+    """A file, or its content, whole; ``ModelFileError`` where it has more than ``limit`` bytes."""
+    if isinstance(content, Path):
+        return read_file(content, limit)
+    if len(content) > limit:
+        raise ModelFileError(f"{title}: {len(content)} bytes (at most {limit})")
+    return content
+
+
+def open_content(content: Path | bytes) -> BinaryIO:
+    """A file, or its content, open for reading."""
+    return io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb")
+
+
+def size_of(content: Path | bytes) -> int:
+    """The size of a regular file, or of its content, in bytes."""
+    return len(content) if isinstance(content, bytes) else regular_size(content)
+
+
+def contained(path: Path, folder: Path) -> bool:
+    """Whether a file of a folder, links followed, lies in the folder.
+
+    In a cache of the Hugging Face Hub files are links from `snapshots/REVISION` to `blobs` beside it.
+    """
+    home, target = folder.resolve(), path.resolve()
+    if home in target.parents:
+        return True
+    parents = [home, *home.parents][:8]
+    snapshots = next((parent.parent for parent in parents if parent.parent.name == "snapshots"), None)
+    return snapshots is not None and target.parent == snapshots.parent / "blobs"
+
+
+class Files(Protocol):
+    """A folder of files that belong together, read by name."""
+
+    title: str
+
+    def size(self, name: str) -> int | None:
+        """The size of a file in bytes; None where there is none. ``ModelFileError`` where it must not be read."""
+
+    def open(self, name: str) -> BinaryIO:
+        """A file that is there, open for reading."""
+
+
+class DiskFiles:
+    """Files of a folder on disk; a link that leaves the folder is refused."""
+
+    def __init__(self, folder: Path, title: str) -> None:
+        self.title = title
+        self._folder = folder
+
+    def size(self, name: str) -> int | None:
+        """See ``Files.size``."""
+        path = self._folder / name
+        if not path.exists():
+            return None
+        # A link could make a stranger's folder name any file of this machine.
+        if not contained(path, self._folder):
+            raise ModelFileError(f"{self.title}: {printable(name)!r} is a link that leaves the folder")
+        return regular_size(path)
+
+    def open(self, name: str) -> BinaryIO:
+        """See ``Files.open``."""
+        return open(self._folder / name, "rb")
+
+
+class MemoryFiles:
+    """Files of an archive that has been read."""
+
+    def __init__(self, members: Mapping[str, bytes], title: str) -> None:
+        self.title = title
+        self._members = members
+
+    def size(self, name: str) -> int | None:
+        """See ``Files.size``."""
+        return len(self._members[name]) if name in self._members else None
+
+    def open(self, name: str) -> BinaryIO:
+        """See ``Files.open``."""
+        return io.BytesIO(self._members[name])
+
+
+def read_member(files: Files, name: str, limit: int) -> bytes:
+    """A whole file of a folder, none of more than ``limit`` bytes."""
+    size = files.size(name)
+    if size is None:
+        raise ModelFileError(f"{files.title}: its file {printable(name)!r} is missing")
+    if size > limit:
+        raise ModelFileError(f"{files.title}: {printable(name)!r} has {size} bytes (at most {limit})")
+    with files.open(name) as file:
+        return file.read(size)
+
+
 class ZipArchive:
     """A zip archive whose members are looked up by exact name and checked before they are read.
 
@@ -63,13 +153,16 @@ class ZipArchive:
     archive's size.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.title = printable(path.name)
-        self._path = path
-        self._size = regular_size(path)
+    def __init__(self, content: Path | bytes, title: str) -> None:
+        self.title = title
+        self._content = content
+        self._size = size_of(content)
         self._members: dict[str, zipfile.ZipInfo] = {}
-        broken = f"{self.title}: broken zip archive, such as a download that was cut short"
-        with converted(broken), zipfile.ZipFile(path) as archive:
+        with (
+            converted(f"{self.title}: broken zip archive, such as a download that was cut short"),
+            open_content(content) as file,
+            zipfile.ZipFile(file) as archive,
+        ):
             members = archive.infolist()
         if len(members) > MEMBERS:
             raise ModelFileError(f"{self.title}: {len(members)} members (at most {MEMBERS})")
@@ -98,7 +191,8 @@ class ZipArchive:
             raise ModelFileError(f"{part}: declares {member.file_size} bytes (at most {limit} here)")
         with (
             converted(f"{part}: broken"),
-            zipfile.ZipFile(self._path) as archive,
+            open_content(self._content) as whole,
+            zipfile.ZipFile(whole) as archive,
             archive.open(member) as file,
         ):
             # zipfile stops at the declared size and checks the CRC there.
@@ -128,6 +222,6 @@ class FolderArchive:
         if not path.exists():
             raise ModelFileError(f"{self.title}: has no file {name!r}, so it is no Keras model")
         # A link could make a stranger's folder name any file of this machine.
-        if self._folder.resolve() not in path.resolve().parents:
+        if not contained(path, self._folder):
             raise ModelFileError(f"{self.title}: {name!r} is a link that leaves the folder")
         return path

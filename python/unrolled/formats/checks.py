@@ -35,6 +35,10 @@ HDF5_DEPTH = 64
 NAME_LENGTH = 1_024
 
 
+class BrokenError(ValueError):
+    """A file contradicts its format, or uses a part of it that is not read; ``converted`` says which file."""
+
+
 @contextmanager
 def converted(part: str) -> Iterator[None]:
     """Turn whatever a library raises over a broken file into ``ModelFileError`` naming ``part``.

@@ -20,6 +20,7 @@ from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.models.summary import summary_text
 
 if TYPE_CHECKING:
+    from unrolled.formats import FileLike, HDF5Reader
     from unrolled.spec import ModelFile
     from unrolled.streaming import Stream, StreamPool
 
@@ -159,13 +160,16 @@ class Model(Layer):
 
     # ----------------------------------------------------------------- weights
 
-    def load_weights(self, path: str | PathLike[str]) -> None:
+    def load_weights(self, path: FileLike, *, hdf5: HDF5Reader = "builtin") -> None:
         """Read weights from a weights-only or whole-model file of any Keras version into this model.
 
         Parameters
         ----------
-        path : path-like
-            ``.weights.h5``, ``.h5``, ``.keras`` or ``.weights.json``.
+        path : path-like, bytes or binary file
+            ``.weights.h5``, ``.h5``, ``.keras`` or ``.weights.json``, a TensorFlow checkpoint (``"cp.ckpt"``),
+            a SavedModel folder (one that ``export()`` wrote as well), or what else ``load_model`` takes.
+        hdf5 : {"builtin", "h5py"}
+            As for ``load_model``.
 
         Raises
         ------
@@ -175,7 +179,7 @@ class Model(Layer):
         from unrolled.formats import read_weights
 
         self.check_built()
-        read_weights(path).load_into(self)
+        read_weights(path, hdf5).load_into(self)
 
     def save(self, path: str | PathLike[str], *, approximate: bool = False) -> list[str]:
         """Write the model as a ``.keras`` file that Keras 3 loads and that gives the same numbers there.

@@ -6,8 +6,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Mapping
-from os import PathLike
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from unrolled.activations import Activation
 from unrolled.engine import tree
@@ -23,23 +22,30 @@ from unrolled.models.plain import plain
 from unrolled.models.sequential import Sequential
 from unrolled.spec import LayerSpec, ModelFile, ModelSpec, TensorReference
 
+if TYPE_CHECKING:
+    from unrolled.formats import FileLike, HDF5Reader
+
 
 def load_model(
-    path: str | PathLike[str],
-    weights: str | PathLike[str] | None = None,
+    path: FileLike,
+    weights: FileLike | None = None,
     *,
     custom_objects: Mapping[str, Any] | None = None,
     dropout: Literal["refuse", "off"] = "refuse",
+    hdf5: HDF5Reader = "builtin",
 ) -> Model:
     """Load a model that Keras saved; nothing in the file is executed.
 
     Parameters
     ----------
-    path : path-like
-        ``.keras`` (zip or unzipped folder), a whole model in ``.h5``/``.hdf5``, or an architecture in
-        ``.json``; of Keras 1, 2, 3 and tf.keras.
-    weights : path-like, optional
-        The weights-only file that belongs to a ``.json``.
+    path : path-like, bytes or binary file
+        What Keras models are kept in, of Keras 1, 2, 3 and tf.keras: ``.keras`` (zip or unzipped folder), a
+        whole model in ``.h5``/``.hdf5``, an architecture in ``.json``, a SavedModel folder, a TensorFlow.js
+        ``model.json``, a pickle or joblib file, a TensorFlow 1 checkpoint; or ``hf://OWNER/NAME[/FILE]`` on the
+        Hugging Face Hub (extra ``hub``). Its content says which, not its name. Bytes are a file's content.
+    weights : path-like, bytes or binary file, optional
+        What belongs to a ``.json``: a weights-only file, a checkpoint (``"cp.ckpt"``, what the names of its
+        files start with, or their folder), or a SavedModel that ``export()`` wrote.
     custom_objects : mapping, optional
         Your own code in place of code that the file names and that is never run. A key is the name of a
         layer (of a Lambda, or of any layer that you want to replace), a class that is not Keras's, or an
@@ -56,6 +62,10 @@ def load_model(
         What to do about dropout that a graph calls with ``training=True``: refuse the model, or run it
         without dropout.
 
+    hdf5 : {"builtin", "h5py"}
+        What reads HDF5 files: unrolled itself, or h5py, which reads every form of them and has to be
+        installed. h5py is not made for files of strangers: a broken one can hang or crash it.
+
     Returns
     -------
     Model
@@ -71,19 +81,27 @@ def load_model(
     FileNotFoundError
         There is no such file.
     """
-    from unrolled.formats import read_model
+    from unrolled.formats import read_model  # zipfile and json load slowly
 
     if dropout not in ("refuse", "off"):
         raise ValueError(f"dropout: expected 'refuse' or 'off', got {dropout!r}")
-    file = read_model(path, weights)
+    file = read_model(path, weights, hdf5)
     model = build_from_file(file, custom_objects, dropout_off=dropout == "off")
     if file.weights is None and model.count_params() > 0:
         raise ModelFileError(
-            f"{printable(os.path.basename(path))}: holds an architecture without weights, and its predictions "
+            f"{_name_of(path)}: holds an architecture without weights, and its predictions "
             "would be random: name the file that has them, load_model(path, weights=...), or ask for fresh "
             "weights, unrolled.models.model_from_json(text)"
         )
     return model
+
+
+def _name_of(given: object) -> str:
+    """What was given to ``load_model``, for messages."""
+    if isinstance(given, str | os.PathLike):
+        return printable(os.path.basename(given))
+    name = getattr(given, "name", None)
+    return printable(os.path.basename(name)) if isinstance(name, str) else "the given bytes"
 
 
 def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Model:

@@ -16,6 +16,8 @@ def normalise(spec: LayerSpec, writer: Writer) -> None:
     """Change ``spec`` in place. Keys that no table names stay, so that the layer can refuse them."""
     if writer.keras_1_names:
         keras1.normalise(spec)
+    if writer.javascript:
+        _stack_cells(spec)
     if writer.major < 3:
         keras2.normalise(spec)
     _write_out_defaults(spec, writer)
@@ -34,3 +36,11 @@ def _write_out_defaults(spec: LayerSpec, writer: Writer) -> None:
     if spec.class_name in _GRU and "reset_after" not in spec.config:
         # The bias's shape may overrule this where the weights are at hand: see reading.settle_reset_after.
         spec.config["reset_after"] = writer.reset_after
+
+
+def _stack_cells(spec: LayerSpec) -> None:
+    """TensorFlow.js repeats stacked cells as RNN's own ``cells`` (tfjs-layers 4.22 recurrent.ts, getConfig)."""
+    cells = spec.config.pop("cells", None) if spec.class_name == "RNN" else None
+    if cells is not None and "cell" not in spec.config:
+        name = f"{spec.name}_cells"
+        spec.config["cell"] = LayerSpec("StackedRNNCells", name, {"name": name, "cells": cells})

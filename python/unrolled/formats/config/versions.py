@@ -25,6 +25,8 @@ class Writer:
         every Keras 2 is; before, the version ends in "-tf".
     patch : int
         The third number; 0 where the file does not say it.
+    javascript : bool
+        TensorFlow.js itself, which follows Keras 2.2.
     """
 
     text: str
@@ -32,6 +34,7 @@ class Writer:
     minor: int
     tensorflow: bool = False
     patch: int = 0
+    javascript: bool = False
 
     @property
     def old_hard_sigmoid(self) -> bool:
@@ -77,6 +80,8 @@ class Writer:
         """Keras 2's rule: keras 2.2.0 wrappers.py got a compute_mask, tf.keras's another for its own layers."""
         if self.tensorflow:
             return "inner"
+        if self.javascript:  # tfjs-layers 4.22 wrappers.ts: the mask passes as it came
+            return "input"
         return "input" if (self.major, self.minor) < (2, 2) else "inner_of_any_batch"
 
     @property
@@ -124,6 +129,8 @@ class Writer:
 
 
 KERAS_1 = Writer("1.x", 1, 0)
+# TensorFlow 1.12 to 1.15: their checkpoints have configs without a version.
+TENSORFLOW_1 = Writer("2.2.4-tf", 2, 2, tensorflow=True)
 KERAS_3_UNKNOWN = Writer("3.x", 3, 0)
 
 
@@ -132,6 +139,8 @@ def parse_version(version: str) -> Writer:
 
     A string that starts with no number counts as Keras 3 of unknown minor version.
     """
+    if version.startswith("tfjs-layers"):
+        return Writer(version, 2, 2, javascript=True)
     match = re.match(r"(\d{1,4})(?:\.(\d{1,4})(?:\.(\d{1,4}))?)?", version)
     if match is None:
         return Writer(version, 3, 99)

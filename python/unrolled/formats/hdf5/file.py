@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from unrolled.errors import ModelFileError, printable
 from unrolled.formats.archive import regular_size
-from unrolled.formats.checks import EXPANSION, HDF5_DEPTH, OBJECTS, SLACK, converted
+from unrolled.formats.checks import EXPANSION, HDF5_DEPTH, OBJECTS, SLACK, BrokenError, converted
 from unrolled.formats.hdf5 import structures
-from unrolled.formats.hdf5.structures import SIGNATURE, BrokenError, Datatype, Header, Layout, Structures
+from unrolled.formats.hdf5.structures import SIGNATURE, Datatype, Header, Layout, Structures
 
 __all__ = ["SIGNATURE", "HDF5File", "StoredArray"]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.formats.checks import OBJECTS
+from unrolled.formats.checks import OBJECTS, BrokenError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNDEFINED = (1 << 64) - 1
@@ -31,10 +31,6 @@ ATTRIBUTE_INFO = 0x15
 
 # Names may share their bytes in the file, so their length is bounded, not only their place.
 _NAME_BYTES = 4096
-
-
-class BrokenError(ValueError):
-    """The file contradicts the format, or uses a part of it that is not read."""
 
 
 @dataclass

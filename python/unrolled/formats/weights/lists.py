@@ -80,7 +80,15 @@ class ListWeights:
         with closing(self._opener()) as file:
             for layer, group, names in self._pairs(model, file):
                 arrays = [file.stored((*group, *_split(name))).read() for name in names]
-                self._match(assignment, layer, names, arrays, file.where(group))
+                match_arrays(
+                    assignment,
+                    layer,
+                    names,
+                    arrays,
+                    file.where(group),
+                    self._writer,
+                    self._backend == "theano",
+                )
         assignment.check_complete(model)
         assignment.apply()
 
@@ -91,7 +99,7 @@ class ListWeights:
             if not file.contains(group) or not has_names(file, group, "weight_names"):
                 return []
             names = read_names(file, group, "weight_names")
-            return [(_variable(name), file.stored((*group, *_split(name))).read()) for name in names]
+            return [(variable_name(name), file.stored((*group, *_split(name))).read()) for name in names]
 
     def bias_rank(self, layer: str) -> int | None:
         """The rank of a layer's bias, where the file has a layer of that name and it has one bias rank."""
@@ -99,7 +107,9 @@ class ListWeights:
             group = (*self._base, *_split(layer))
             if not file.contains(group) or not has_names(file, group, "weight_names"):
                 return None
-            names = [name for name in read_names(file, group, "weight_names") if _variable(name) == "bias"]
+            names = [
+                name for name in read_names(file, group, "weight_names") if variable_name(name) == "bias"
+            ]
             ranks = {len(file.stored((*group, *_split(name))).shape) for name in names}
         return ranks.pop() if len(ranks) == 1 else None
 
@@ -136,43 +146,62 @@ class ListWeights:
         if has_names(file, top, "weight_names") and read_names(file, top, "weight_names"):
             raise ModelFileError(f"{file.where(top)}: weights of the model itself, which belong to no layer")
 
-    # ---------------------------------------------------------------- one layer
 
-    def _match(
-        self,
-        assignment: Assignment,
-        layer: WeightedObject,
-        names: list[str],
-        arrays: list[Array],
-        source: str,
-    ) -> None:
-        theano = self._backend == "theano"
-        if self._writer.keras_1_names:
-            parts = keras_1_arrays(layer, arrays)
-            if parts is not None:
-                # Keras 1 says no backend, but TensorFlow's variables have ":0" in their names.
-                theano = not any(name.endswith(":0") for name in names)
-                for (owner, _), part in zip(owners(layer), parts, strict=True):
-                    values = list(zip(owner.own_variables, part, strict=True))
-                    assignment.add_owner(owner, values, source, theano)
-                return
-        found = list(slots(layer))
-        if len(found) != len(arrays):
-            raise ModelFileError(
-                f"{title(layer)}: expected {len(found)} arrays ({_some([slot.variable.name for slot in found])}), "
-                f"{source} has {len(arrays)} ({_some(names)})"
-            )
-        matched = _by_name(found, names, arrays) or _by_order(found, arrays)
-        grouped: dict[int, list[tuple[VariableLike, Array]]] = {}
-        owner_of: dict[int, WeightedObject] = {}
-        for slot, array in matched:
-            grouped.setdefault(id(slot.owner), []).append((slot.variable, array))
-            owner_of[id(slot.owner)] = slot.owner
-        for key, values in grouped.items():
-            owner = owner_of[key]
-            position = {id(variable): number for number, variable in enumerate(owner.own_variables)}
-            values.sort(key=lambda pair: position[id(pair[0])])
-            assignment.add_owner(owner, values, source, theano)
+# ------------------------------------------------------------------- one layer
+
+
+def match_arrays(
+    assignment: Assignment,
+    layer: WeightedObject,
+    names: list[str],
+    arrays: list[Array],
+    source: str,
+    writer: Writer | None = None,
+    theano: bool = False,
+) -> None:
+    """Plan the assignments of one layer: by the variables' names, else in Keras's order.
+
+    Parameters
+    ----------
+    assignment : Assignment
+        What is planned.
+    layer : WeightedObject
+        The layer.
+    names, arrays : list
+        What the file has for it.
+    source : str
+        Where, for error messages.
+    writer : Writer, optional
+        The Keras that wrote them: Keras 1 stores gates apart.
+    theano : bool
+        Whether kernels are flipped as Theano's.
+    """
+    if writer is not None and writer.keras_1_names:
+        parts = keras_1_arrays(layer, arrays)
+        if parts is not None:
+            # Keras 1 says no backend, but TensorFlow's variables have ":0" in their names.
+            theano = not any(name.endswith(":0") for name in names)
+            for (owner, _), part in zip(owners(layer), parts, strict=True):
+                values = list(zip(owner.own_variables, part, strict=True))
+                assignment.add_owner(owner, values, source, theano)
+            return
+    found = list(slots(layer))
+    if len(found) != len(arrays):
+        raise ModelFileError(
+            f"{title(layer)}: expected {len(found)} arrays ({_some([slot.variable.name for slot in found])}), "
+            f"{source} has {len(arrays)} ({_some(names)})"
+        )
+    matched = _by_name(found, names, arrays) or _by_order(found, arrays)
+    grouped: dict[int, list[tuple[VariableLike, Array]]] = {}
+    owner_of: dict[int, WeightedObject] = {}
+    for slot, array in matched:
+        grouped.setdefault(id(slot.owner), []).append((slot.variable, array))
+        owner_of[id(slot.owner)] = slot.owner
+    for key, values in grouped.items():
+        owner = owner_of[key]
+        position = {id(variable): number for number, variable in enumerate(owner.own_variables)}
+        values.sort(key=lambda pair: position[id(pair[0])])
+        assignment.add_owner(owner, values, source, theano)
 
 
 def _split(name: str) -> Path:
@@ -185,7 +214,7 @@ def _some(names: list[str]) -> str:
     ) or "none"
 
 
-def _variable(name: str) -> str:
+def variable_name(name: str) -> str:
     """The variable that a weight's name ends in: "lstm_1/kernel:0" and "kernel_1:0" to "kernel"."""
     last = _split(name)[-1] if _split(name) else ""
     return re.sub(r"_\d+$", "", last.split(":")[0])
@@ -215,7 +244,7 @@ def _by_name(found: list[Slot], names: list[str], arrays: list[Array]) -> list[t
         by_variable.setdefault(slot.variable.name, []).append(slot)
     stored: dict[str, list[int]] = {}
     for number, name in enumerate(names):
-        stored.setdefault(_variable(name), []).append(number)
+        stored.setdefault(variable_name(name), []).append(number)
     if {key: len(value) for key, value in by_variable.items()} != {
         key: len(value) for key, value in stored.items()
     }:

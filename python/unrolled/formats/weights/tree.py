@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from unrolled.errors import ModelFileError, printable
-from unrolled.formats.hdf5 import HDF5File, StoredArray
+from unrolled.formats.hdf5 import HDF5File
 from unrolled.formats.weights.source import Assignment, slots, title
 from unrolled.spec import VariableLike, WeightedObject
 
@@ -41,12 +41,22 @@ def snake_case(class_name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+class Readable(Protocol):
+    """An array of a file whose shape is known and whose values can be read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def read(self) -> Any:
+        """The values."""
+
+
 @dataclass
-class _Group:
+class Group:
     """A ``vars`` group: arrays by number, and the layer's name where the file has it (Keras 3.6 on)."""
 
     source: str
-    arrays: dict[int, StoredArray] = field(default_factory=dict)
+    arrays: dict[int, Readable] = field(default_factory=dict)
     name: str | None = None
 
 
@@ -73,11 +83,14 @@ class TreeWeights:
         self._repeated = repeated
         self._same_model = same_model
 
+    def _index(self, stack: ExitStack) -> dict[Path, Group]:
+        """All groups of arrays; ``stack`` keeps open what they lie in."""
+        return _read_index([stack.enter_context(closing(opener())) for opener in self._openers])
+
     def load_into(self, model: WeightedObject) -> None:
         """See ``WeightSource.load_into``."""
         with ExitStack() as stack:
-            files = [stack.enter_context(closing(opener())) for opener in self._openers]
-            index = _read_index(files)
+            index = self._index(stack)
             problem: ModelFileError | None = None
             # Layers that Keras had as one object are stored once; a config does not always say which they
             # were, so if a group is missing, layers that agree in class, name and shapes are taken as one.
@@ -95,7 +108,7 @@ class TreeWeights:
     def arrays_of(self, name: str, class_name: str, number: int) -> list[tuple[str, Any]]:
         """See ``WeightSource.arrays_of``."""
         with ExitStack() as stack:
-            index = _read_index([stack.enter_context(closing(opener())) for opener in self._openers])
+            index = self._index(stack)
             named = [path[:-1] for path, group in index.items() if group.name == name and len(path) > 2]
             if not named:
                 # Before Keras 3.6 groups have no names: the layers of a class in their order.
@@ -123,23 +136,23 @@ def _natural(path: Path) -> list[tuple[str, int]]:
     return [(part[1], int(part[2] or 0)) for part in parts if part is not None]
 
 
-def _groups_below(index: dict[Path, _Group], path: Path) -> list[Path]:
+def _groups_below(index: dict[Path, Group], path: Path) -> list[Path]:
     """The ``vars`` groups with arrays at and below a path: own ones first, then by name."""
     found = [key for key in index if key[: len(path)] == path and index[key].arrays]
     found = [key for key in found if not _RANDOM & set(key)]
     return sorted(found, key=lambda key: (len(key) > len(path) + 1, _natural(key)))
 
 
-def _read_index(files: list[HDF5File]) -> dict[Path, _Group]:
+def _read_index(files: list[HDF5File]) -> dict[Path, Group]:
     """All ``vars`` groups by path, shards merged and Windows's backslashes taken for slashes."""
-    index: dict[Path, _Group] = {}
+    index: dict[Path, Group] = {}
     for file in files:
         for links in file.walk((), skip=_NOT_WEIGHTS):
             # tf.keras 2.12 to 2.15 on Windows wrote "layers\\lstm\\cell" as the name of one group.
             path = tuple(part for name in links for part in name.split("\\"))
             if not path or path[-1] != "vars" or path[0] in _NOT_WEIGHTS:
                 continue
-            group = index.setdefault(path, _Group(file.where(links)))
+            group = index.setdefault(path, Group(file.where(links)))
             name = file.attribute(links, "name") if "name" in file.attribute_names(links) else None
             if isinstance(name, str):
                 group.name = name
@@ -154,7 +167,7 @@ def _read_index(files: list[HDF5File]) -> dict[Path, _Group]:
     return index
 
 
-def _match(model: WeightedObject, index: dict[Path, _Group], walk: _Walk, same_model: bool) -> Assignment:
+def _match(model: WeightedObject, index: dict[Path, Group], walk: _Walk, same_model: bool) -> Assignment:
     assignment = Assignment()
     used: set[Path] = set()
     for found, path, in_container in walk.objects(model):
@@ -196,7 +209,7 @@ def _match(model: WeightedObject, index: dict[Path, _Group], walk: _Walk, same_m
 
 
 def _match_any(
-    assignment: Assignment, found: WeightedObject, path: Path, index: dict[Path, _Group], used: set[Path]
+    assignment: Assignment, found: WeightedObject, path: Path, index: dict[Path, Group], used: set[Path]
 ) -> None:
     """All arrays below a layer whose insides only the user knows, for its variables in order."""
     groups = _groups_below(index, path)
@@ -210,7 +223,7 @@ def _match_any(
         assignment.add(found, variable, values, "/".join(path))
 
 
-def _listed(arrays: dict[int, StoredArray]) -> str:
+def _listed(arrays: dict[int, Readable]) -> str:
     return f"{len(arrays)} (numbers {', '.join(map(str, sorted(arrays)[:8]))})" if arrays else "none"
 
 
@@ -243,7 +256,7 @@ class _Walk:
 
     def __init__(
         self,
-        index: dict[Path, _Group],
+        index: dict[Path, Group],
         repeated: bool,
         by_name: bool,
         class_names: Mapping[int, str] | None = None,
