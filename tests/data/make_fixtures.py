@@ -152,9 +152,10 @@ def write_cudnn(folder):
 def write_archive(path, folder):
     """All files of ``folder``, those of a kind together; without times, so that equal files make equal bytes."""
     with tarfile.open(path, "w:xz", preset=9) as archive:
-        for file in sorted(folder.iterdir(), key=lambda file: (file.suffix, file.name)):
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        for file in sorted(files, key=lambda file: (file.suffix, file.relative_to(folder).as_posix())):
             content = file.read_bytes()
-            info = tarfile.TarInfo(file.name)
+            info = tarfile.TarInfo(file.relative_to(folder).as_posix())
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
 

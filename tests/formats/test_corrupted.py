@@ -38,7 +38,7 @@ def replace_fields(data: bytearray, rng: random.Random) -> None:
 
 
 def swap_fields(data: bytearray, rng: random.Random) -> None:
-    size = rng.choice([1, 2, 4, 8, 32, 512])
+    size = rng.choice([size for size in (1, 2, 4, 8, 32, 512) if size < len(data)])
     first, second = (rng.randrange(len(data) - size) for _ in range(2))
     kept = data[first : first + size]
     data[first : first + size] = data[second : second + size]

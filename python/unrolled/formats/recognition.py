@@ -15,15 +15,13 @@ from pathlib import Path
 from unrolled.errors import ModelFileError, printable
 from unrolled.formats.archive import open_content, regular_size, size_of
 from unrolled.formats.checks import BrokenError, converted
+from unrolled.formats.hdf5.structures import hdf5_offset
 from unrolled.formats.tensorbundle.wire import Budget, file_fields
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
 _LFS = b"version https://git-lfs"
 _START = 4096
-# A user block before an HDF5 file has a size of 512 bytes times a power of two (format specification, II.A).
-_USER_BLOCKS = tuple(512 << step for step in range(12))
 
 
 class Kind(Enum):
@@ -183,21 +181,6 @@ def _file_kind(content: Path | bytes, title: str) -> Kind:
         f"{title}: neither a zip archive (.keras), nor HDF5 (.h5), nor a JSON object, nor another format that "
         f"Keras models are kept in{hint}"
     )
-
-
-def hdf5_offset(content: Path | bytes, start: bytes = b"") -> int | None:
-    """Where an HDF5 file begins in its file: behind a user block, if there is one."""
-    if start.startswith(HDF5_SIGNATURE):
-        return 0
-    size = size_of(content)
-    with open_content(content) as file:
-        for offset in (0, *_USER_BLOCKS):
-            if offset + len(HDF5_SIGNATURE) > size:
-                break
-            file.seek(offset)
-            if file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
-                return offset
-    return None
 
 
 def _looks_pickled(start: bytes) -> bool:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ from unrolled.errors import ModelFileError, printable
 from unrolled.formats.archive import regular_size
 from unrolled.formats.checks import EXPANSION, HDF5_DEPTH, OBJECTS, SLACK, BrokenError, converted
 from unrolled.formats.hdf5 import structures
-from unrolled.formats.hdf5.structures import SIGNATURE, Datatype, Header, Layout, Structures
+from unrolled.formats.hdf5.chunks import KNOWN_FILTERS, indexed_chunks, unfilter
+from unrolled.formats.hdf5.structures import SIGNATURE, Datatype, Header, Layout, Structures, hdf5_offset
 
 __all__ = ["SIGNATURE", "HDF5File", "StoredArray"]
-
-_DEFLATE, _SHUFFLE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,8 @@ class HDF5File:
         # Bytes that may still be read: structures, arrays and texts may overlap in the file, so each alone
         # proves nothing. A sound file is read about once.
         self._allowance = EXPANSION * self._size + SLACK
+        start = hdf5_offset(source)
+        self._start = 0 if start is None else start  # behind a user block
         self._file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
         self._structures = Structures(self._bytes)
         self._members: dict[int, dict[str, int | None] | None] = {}
@@ -93,10 +93,10 @@ class HDF5File:
         return f"{self.title}, {printable('/' + '/'.join(path))!r}"
 
     def _bytes(self, address: int, size: int) -> bytes:
-        if size < 0 or address < 0 or address + size > self._size:
+        if size < 0 or address < 0 or self._start + address + size > self._size:
             raise BrokenError(f"{size} bytes at {address}, outside the file of {self._size} bytes")
         self._spend(size)
-        self._file.seek(address)
+        self._file.seek(self._start + address)
         data = self._file.read(size)
         if len(data) != size:
             raise BrokenError("the file ends early")
@@ -154,7 +154,11 @@ class HDF5File:
             if len(here) > HDF5_DEPTH or len(waiting) + len(seen) > OBJECTS:
                 raise ModelFileError(f"{self.where(here)}: groups nested too deeply, or too many")
             yield here
-            names = [name for name in members if here != path or name not in skip]
+            names = [
+                name
+                for name, target in members.items()
+                if target is not None and (here != path or name not in skip)
+            ]
             waiting += [(*here, name) for name in reversed(names)]
 
     # ------------------------------------------------------------- attributes
@@ -163,12 +167,7 @@ class HDF5File:
         """Names of the attributes of the object at ``path``."""
         header = self._header(path)
         with converted(f"{self.where(path)}: broken attributes"):
-            self._refuse_dense(header)
-            return [
-                self._structures.attribute(data)[0]
-                for kind, data in header.messages
-                if kind == structures.ATTRIBUTE
-            ]
+            return [self._structures.attribute(data)[0] for data in self._structures.attributes(header)]
 
     def attribute(self, path: tuple[str, ...], name: str) -> str | list[str] | None:
         """A string attribute, or a list of strings; ``None`` where absent.
@@ -177,21 +176,11 @@ class HDF5File:
         """
         header = self._header(path)
         with converted(f"{self.where(path)}, attribute {printable(name)!r}: broken"):
-            self._refuse_dense(header)
-            for kind, data in header.messages:
-                if kind != structures.ATTRIBUTE:
-                    continue
+            for data in self._structures.attributes(header):
                 found, content = self._structures.attribute(data)
                 if found == name:
                     return self._texts(*content())
         return None
-
-    def _refuse_dense(self, header: Header) -> None:
-        info = header.find(structures.ATTRIBUTE_INFO)
-        if info is not None:
-            position = 2 + (2 if info[1] & 1 else 0)
-            if int.from_bytes(info[position : position + 8], "little") != structures.UNDEFINED:
-                raise BrokenError("attributes stored densely, which Keras never does")
 
     def _texts(self, kind: Datatype, shape: tuple[int, ...], data: bytes) -> str | list[str]:
         count = _count(shape)
@@ -264,8 +253,11 @@ class HDF5File:
             chunk = _count(layout.chunk) * datatype.size
             if max(size, chunk) > limit or len(layout.chunk) != len(shape) or chunk == 0:
                 raise BrokenError(f"declares {max(size, chunk)} bytes in a file of {self._size}")
-            if codes not in ([], [_DEFLATE], [_SHUFFLE], [_SHUFFLE, _DEFLATE]):
-                raise BrokenError(f"compressed by filters other than gzip and shuffle ({codes})")
+            if len(set(codes)) < len(codes) or not set(codes) <= set(KNOWN_FILTERS):
+                raise BrokenError(
+                    f"compressed by filters other than gzip, lzf, shuffle and fletcher32 ({codes}); "
+                    'load_model(..., hdf5="h5py") reads what the installed h5py can'
+                )
         elif codes:
             raise BrokenError("filters without chunks")
         elif layout.kind == "compact":
@@ -297,13 +289,19 @@ class HDF5File:
         """The values of a chunked dataset, each chunk inflated to its declared size and no further."""
         extent = _count(layout.chunk) * dtype.itemsize
         counts = [-(-size // step) for size, step in zip(shape, layout.chunk, strict=True)]
-        # Each chunk has an entry of at least 32 bytes in its tree.
-        if 32 * _count(tuple(counts)) > self._size:
+        # Each chunk has an entry in its index (of 32 bytes or more in a version 1 B-tree), or lies in the file.
+        entry = 32 if layout.index == 0 else 8 if layout.index != 2 else extent
+        if layout.index != 1 and entry * _count(tuple(counts)) > self._size:
             raise BrokenError(f"declares {_count(tuple(counts))} chunks in a file of {self._size} bytes")
         self._spend(_count(shape) * dtype.itemsize)
         values = np.zeros(shape, dtype=dtype)
         missing = set(np.ndindex(*counts))
-        for chunk in self._structures.chunks(layout):
+        chunks = (
+            self._structures.chunks(layout)
+            if layout.index == 0
+            else indexed_chunks(self._bytes, layout, counts, extent, bool(codes))
+        )
+        for chunk in chunks:
             place = tuple(offset // step for offset, step in zip(chunk.offset, layout.chunk, strict=True))
             if place not in missing:
                 raise BrokenError("a chunk that is outside the dataset, or stored twice")
@@ -312,7 +310,7 @@ class HDF5File:
             data = self._bytes(chunk.address, chunk.size)
             for position in reversed(range(len(codes))):
                 if not chunk.mask >> position & 1:
-                    data = _unfilter(codes[position], data, extent, dtype.itemsize)
+                    data = unfilter(codes[position], data, extent + 5, dtype.itemsize)
             if len(data) != extent:
                 raise BrokenError(f"a chunk of {len(data)} bytes, expected {extent}")
             block = np.frombuffer(data, dtype=dtype).reshape(layout.chunk)
@@ -324,13 +322,6 @@ class HDF5File:
         if missing:
             raise BrokenError("chunks are missing")
         return values
-
-
-def _unfilter(code: int, data: bytes, size: int, itemsize: int) -> bytes:
-    if code == _DEFLATE:
-        return zlib.decompressobj().decompress(data, size + 1)
-    planes = np.frombuffer(data, dtype=np.uint8)
-    return planes.reshape(itemsize, -1).T.tobytes()
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -2,9 +2,10 @@
 """The part of the HDF5 file format that Keras's files use, read with every size and address checked.
 
 Why not the HDF5 library: it is C, and on broken files it hangs or crashes (measured: one flipped bit in a
-global heap hangs HDF5 2.0 for ever). Keras writes through h5py, which always asks for the earliest format:
-superblock 0, object headers 1, groups as symbol tables, contiguous data. Chunks with gzip and shuffle, and
-groups with compact links, are read as well; newer structures are refused.
+global heap hangs HDF5 2.0 for ever). Keras writes through h5py, which asked for the earliest format up to HDF5
+1.14: superblock 0, object headers 1, groups as symbol tables, contiguous data. HDF5 2.0, h5repack and other
+tools write superblock 2 or 3, object headers 2, links and attributes in heaps (``dense``), and chunks with
+filters (``chunks``). What none of them writes into files of this kind is refused.
 
 Source: "HDF5 File Format Specification Version 3.0"; section numbers below are its own.
 """
@@ -14,14 +15,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unrolled.formats.archive import open_content, size_of
 from unrolled.formats.checks import OBJECTS, BrokenError
+from unrolled.formats.hdf5.dense import ATTRIBUTES, LINKS, FractalHeap, records
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNDEFINED = (1 << 64) - 1
+# A user block before an HDF5 file has a size of 512 bytes times a power of two (format specification, II.A).
+_USER_BLOCKS = tuple(512 << step for step in range(12))
 
 # Message types (IV.A.2).
 DATASPACE, LINK_INFO, DATATYPE, LINK, EXTERNAL_FILES, LAYOUT, FILTERS, ATTRIBUTE, CONTINUATION, GROUP = (
@@ -31,6 +37,22 @@ ATTRIBUTE_INFO = 0x15
 
 # Names may share their bytes in the file, so their length is bounded, not only their place.
 _NAME_BYTES = 4096
+Read = Callable[[int, int], bytes]
+
+
+def hdf5_offset(content: Path | bytes, start: bytes = b"") -> int | None:
+    """Where an HDF5 file begins in its file: behind a user block, if there is one."""
+    if start.startswith(SIGNATURE):
+        return 0
+    size = size_of(content)
+    with open_content(content) as file:
+        for offset in (0, *_USER_BLOCKS):
+            if offset + len(SIGNATURE) > size:
+                break
+            file.seek(offset)
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                return offset
+    return None
 
 
 @dataclass
@@ -72,6 +94,9 @@ class Layout:
     size: int = 0
     data: bytes = b""
     chunk: tuple[int, ...] = ()
+    # Of layout version 4: the kind of index of the chunks (0: a version 1 B-tree), and of a single chunk its mask.
+    index: int = 0
+    mask: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +122,7 @@ class Structures:
     read: Callable[[int, int], bytes]
     _headers: dict[int, Header] = field(default_factory=dict)
     _heaps: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    _dense_messages: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
 
     def root(self) -> int:
         """The address of the root group's header (II.A, superblock)."""
@@ -104,6 +130,10 @@ class Structures:
         if not start.startswith(SIGNATURE):
             raise BrokenError("no HDF5 signature")
         version = start[8]
+        if version in (2, 3):
+            if start[9] != 8 or start[10] != 8:
+                raise BrokenError("addresses or lengths that are not of 8 bytes")
+            return int(_unpack("<Q", self.read(36, 8))[0])
         if version not in (0, 1):
             raise BrokenError(
                 f"HDF5 superblock version {version}, which Keras never writes; copy the file with h5py's defaults"
@@ -111,9 +141,8 @@ class Structures:
         if start[13] != 8 or start[14] != 8:
             raise BrokenError("addresses or lengths that are not of 8 bytes")
         addresses = 24 if version == 0 else 28
-        base, _, _, _, _, root = struct.unpack("<6Q", self.read(addresses, 48))
-        if base != 0:
-            raise BrokenError("a base address other than 0")
+        # Addresses count from the signature, wherever that is in the file: the library ignores the base address.
+        _, _, _, _, _, root = struct.unpack("<6Q", self.read(addresses, 48))
         return int(root)
 
     # ---------------------------------------------------------------- headers
@@ -124,11 +153,13 @@ class Structures:
             return self._headers[address]
         if len(self._headers) > OBJECTS:
             raise BrokenError(f"more than {OBJECTS} objects")
+        if self.read(address, 4) == b"OHDR":
+            header = self._newer_header(address)
+            self._headers[address] = header
+            return header
         version, _, count, _, size = struct.unpack("<BBHII", self.read(address, 12))
         if version != 1:
-            raise BrokenError(
-                "an object header of a version that Keras never writes; copy the file with h5py's defaults"
-            )
+            raise BrokenError("an object header of a version that Keras never writes")
         header = Header([])
         blocks = [(address + 16, size)]
         seen = set()
@@ -156,6 +187,44 @@ class Structures:
         self._headers[address] = header
         return header
 
+    def _newer_header(self, address: int) -> Header:
+        """An object header of version 2 (IV.A.1.b)."""
+        _, version, flags = struct.unpack("<4sBB", self.read(address, 6))
+        if version != 2:
+            raise BrokenError("an object header of unknown version")
+        position = address + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
+        width = 1 << (flags & 3)
+        size = int.from_bytes(self.read(position, width), "little")
+        header = Header([])
+        blocks = [(position + width, size)]
+        seen = set()
+        head = 6 if flags & 4 else 4
+        while blocks:
+            start, length = blocks.pop(0)
+            if start in seen:
+                raise BrokenError("an object header that continues in itself")
+            seen.add(start)
+            block = self.read(start, length)
+            position = 0
+            while position + head <= length:
+                kind, extent, marks = struct.unpack_from("<BHB", block, position)
+                position += head
+                data = block[position : position + extent]
+                if len(data) < extent:
+                    raise BrokenError("a message that runs out of its object header")
+                position += extent
+                if marks & 2 and kind in (DATASPACE, DATATYPE, LAYOUT, FILTERS, ATTRIBUTE):
+                    raise BrokenError("a shared message, which Keras never writes")
+                header.messages.append((kind, data))
+                if len(header.messages) > OBJECTS:
+                    raise BrokenError(f"more than {OBJECTS} messages")
+                if kind == CONTINUATION:
+                    where, extent = _unpack("<QQ", data)
+                    if extent < 8 or self.read(where, 4) != b"OCHK":
+                        raise BrokenError("an object header that continues where there is none")
+                    blocks.append((where + 4, extent - 8))
+        return header
+
     # ----------------------------------------------------------------- groups
 
     def links(self, header: Header) -> dict[str, int | None] | None:
@@ -173,15 +242,35 @@ class Structures:
             for name, address in self._symbols(tree, heap):
                 _add(members, name, address)
         if info is not None:
-            position = 2 + (8 if info[1] & 1 else 0)
-            if _unpack("<Q", info[position : position + 8])[0] != UNDEFINED:
-                raise BrokenError(
-                    "a group with dense links, which Keras never writes; copy the file with h5py's defaults"
-                )
+            for data in self._dense(info, 8, LINKS):
+                _add(members, *_link(data))
             for kind, data in header.messages:
                 if kind == LINK:
                     _add(members, *_link(data))
         return members
+
+    def attributes(self, header: Header) -> list[bytes]:
+        """The attribute messages of an object, those in a heap too."""
+        found = [data for kind, data in header.messages if kind == ATTRIBUTE]
+        info = header.find(ATTRIBUTE_INFO)
+        return found if info is None else found + list(self._dense(info, 2, ATTRIBUTES))
+
+    def _dense(self, info: bytes, counter: int, kind: int) -> Iterator[bytes]:
+        """Messages that an info message (IV.A.2.c, IV.A.2.v) says are in a heap; none where they are not."""
+        position = 2 + (counter if info[1] & 1 else 0)
+        heap_at, tree = _unpack("<QQ", info[position:])
+        if heap_at == UNDEFINED:
+            return
+        if (heap_at, tree) not in self._dense_messages:
+            heap = FractalHeap(self.read, heap_at)
+            found = []
+            for record in records(self.read, tree, kind):
+                # The id stands behind the hash of a link's name, and first of an attribute.
+                found.append(heap.object(record[4:11] if kind == LINKS else record[:8]))
+                if len(found) > OBJECTS:
+                    raise BrokenError(f"more than {OBJECTS} links or attributes")
+            self._dense_messages[heap_at, tree] = found
+        yield from self._dense_messages[heap_at, tree]
 
     def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int | None]]:
         """Entries of a symbol table (III.A.1, III.B, III.C, III.D)."""
@@ -369,9 +458,9 @@ def datatype(data: bytes) -> Datatype:
 
 
 def layout(data: bytes) -> Layout:
-    """A layout message (IV.A.2.i, version 3)."""
+    """A layout message (IV.A.2.i, versions 3 and 4)."""
     version, kind = _unpack("<BB", data)
-    if version != 3 or kind not in (0, 1, 2):
+    if version not in (3, 4) or kind not in (0, 1, 2):
         raise BrokenError("data laid out as Keras never does (virtual, or of a newer format)")
     if kind == 0:
         size = _unpack("<H", data[2:])[0]
@@ -379,9 +468,33 @@ def layout(data: bytes) -> Layout:
     if kind == 1:
         address, size = _unpack("<QQ", data[2:])
         return Layout("contiguous", address, size)
+    if version == 4:
+        return _newer_chunks(data)
     rank = data[2] - 1
     address, *chunk = _unpack(f"<Q{rank + 1}I", data[3:])
     return Layout("chunked", address, chunk=tuple(chunk[:rank]))
+
+
+def _newer_chunks(data: bytes) -> Layout:
+    """Chunks of layout version 4. The last size is that of an element."""
+    flags, rank, width = _unpack("<BBB", data[2:])
+    if not 1 <= rank <= 33 or not 1 <= width <= 8 or flags & 1:
+        raise BrokenError("chunks of unknown form")
+    position = 5 + rank * width
+    sizes = [
+        int.from_bytes(data[5 + axis * width : 5 + (axis + 1) * width], "little") for axis in range(rank)
+    ]
+    index = _unpack("<B", data[position:])[0]
+    position += 1
+    size = mask = 0
+    if index == 1 and flags & 2:
+        size, mask = _unpack("<QI", data[position:])
+        position += 12
+    else:
+        # What the other indexes say of themselves stands in them again.
+        position += {1: 0, 2: 0, 3: 1, 4: 5, 5: 6}.get(index, 0)
+    address = _unpack("<Q", data[position:])[0]
+    return Layout("chunked", address, size, chunk=tuple(sizes[:-1]), index=index, mask=mask)
 
 
 def filters(data: bytes) -> list[int]:

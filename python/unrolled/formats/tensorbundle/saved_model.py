@@ -16,7 +16,7 @@ from unrolled.formats.checks import JSON_BYTES, MEBIBYTE, BrokenError, converted
 from unrolled.formats.config.json_text import parse_object
 from unrolled.formats.recognition import refuse_pointer
 from unrolled.formats.tensorbundle.bundle import Bundle
-from unrolled.formats.tensorbundle.wire import Budget, fields, file_fields, message, text
+from unrolled.formats.tensorbundle.wire import FILE_FIELDS, Budget, fields, file_fields, message, text
 
 _OBJECTS_BYTES = 64 * MEBIBYTE
 _SUBCLASSED = "_tf_keras_model"
@@ -123,13 +123,14 @@ def _read_graph(files: Files) -> _Graph:
         )
     found = _Graph()
     budget = Budget()
+    seeking = Budget(FILE_FIELDS)
     with converted(f"{files.title}/saved_model.pb: broken"), files.open("saved_model.pb") as file:
         refuse_pointer(file.read(64), f"{files.title}/saved_model.pb")
-        graphs = [(start, length) for key, start, length in file_fields(file, 0, size, budget) if key == 2]
+        graphs = [(start, length) for key, start, length in file_fields(file, 0, size, seeking) if key == 2]
         if not graphs:
             raise BrokenError("it holds no graph")
         start, length = graphs[0]
-        for key, place, extent in file_fields(file, start, start + length, budget):
+        for key, place, extent in file_fields(file, start, start + length, seeking):
             if key not in (1, 7):
                 continue  # the graph of operations, signatures and assets
             if extent > _OBJECTS_BYTES:

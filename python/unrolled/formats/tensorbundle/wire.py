@@ -14,6 +14,8 @@ from unrolled.formats.checks import BrokenError
 
 # Fields of one file: those of sound files are far fewer, and each takes a microsecond to pass.
 FIELDS = 1_000_000
+# The same of those that are looked for in a file by seeking, which takes longer.
+FILE_FIELDS = 50_000
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -22,13 +24,14 @@ class Budget:
     """How many fields may still be read of a file, so that a file of empty fields cannot take minutes."""
 
     def __init__(self, fields: int = FIELDS) -> None:
+        self._fields = fields
         self._left = fields
 
     def spend(self) -> None:
         """Count one field; ``BrokenError`` beyond the limit."""
         self._left -= 1
         if self._left < 0:
-            raise BrokenError(f"more than {FIELDS} fields")
+            raise BrokenError(f"more than {self._fields} fields")
 
 
 def varint(data: memoryview | bytes, position: int) -> tuple[int, int]:
