@@ -59,7 +59,7 @@ def test_weights_that_do_not_fit_change_nothing():
     model = unrolled.Sequential([unrolled.Input((4, 3)), unrolled.layers.LSTM(3), unrolled.layers.Dense(5)])
     before = model.get_weights()
     for weights in ("plain_lstm_checkpoint/cp.ckpt", "exported_saved", "plain_lstm_tfjs"):
-        with pytest.raises(unrolled.ModelFileError, match="[Dd]ense"):
+        with pytest.raises(unrolled.ModelFileError, match=r"[Dd]ense"):
             model.load_weights(containers.folder() / weights)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 

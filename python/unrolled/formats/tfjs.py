@@ -222,7 +222,7 @@ def _weight(value: Any, part: str) -> Stored:
     ):
         raise ModelFileError(f"{part}: of the shape {printable(shape, 60)}")
     dtype = value.get("dtype")
-    if dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise ModelFileError(
             f"{part}: of the dtype {printable(dtype, 40)}, which weights of layers do not have"
         )
@@ -231,7 +231,7 @@ def _weight(value: Any, part: str) -> Stored:
         return Stored(name, tuple(shape), dtype, np.dtype(_DTYPES[dtype]))
     quantization = mapping(quantization, f"{part}, quantization")
     stored = quantization.get("dtype")
-    if stored not in _QUANTIZED:
+    if not isinstance(stored, str) or stored not in _QUANTIZED:
         raise ModelFileError(
             f"{part}: quantized as {printable(stored, 40)} (uint8, uint16 and float16 are read)"
         )
