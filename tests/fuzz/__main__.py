@@ -47,7 +47,10 @@ def run_one(name: str, seed: int, number: int, folder: Path) -> str:
     """Make and load one mutant: "refused", "loaded" or "predicted"; raises what must not be raised."""
     given, weights = FORMATS[name](random.Random(f"{seed} {name} {number}"), folder)
     try:
-        model = unrolled.load_model(given, weights=weights)
+        if name == "json":
+            model = unrolled.models.model_from_json(given.decode("utf-8", "replace"))
+        else:
+            model = unrolled.load_model(given, weights=weights)
     except (unrolled.ModelFileError, unrolled.UnsupportedModelError) as error:
         if not str(error).replace("\n", "").isprintable():
             raise AssertionError(f"unprintable message: {str(error)!r}") from error
@@ -81,7 +84,6 @@ def _work(name: str, seed: int, start: int, stop: int, current: object, results:
         prefix="unrolled-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None
     ) as scratch:
         folder = Path(scratch) / "m"
-        FORMATS[name](random.Random(0), folder)  # the originals are read before memory is measured
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         for number in range(start, stop):
             current.value = number
@@ -147,6 +149,8 @@ class Tally:
 def run_format(name: str, seed: int, count: int, state: Path | None) -> Tally:
     """All mutants of a format that have not run yet, in batches, each in a fresh process."""
     tally = Tally(name, seed, state)
+    with tempfile.TemporaryDirectory() as scratch:  # the originals are read once, by this process
+        FORMATS[name](random.Random(0), Path(scratch) / "m")
     context = multiprocessing.get_context("fork")
     while tally.next < count:
         start, stop = tally.next, min(tally.next + BATCH, count)

@@ -99,7 +99,7 @@ def damage_json(text: bytes, rng: random.Random) -> bytes:
         holder, key = rng.choice(places)
         kind = rng.random()
         if kind < 0.5:
-            holder[key] = rng.choice(_VALUES)
+            holder[key] = copy.deepcopy(rng.choice(_VALUES))
         elif kind < 0.65:
             other, name = rng.choice(places)
             holder[key] = copy.deepcopy(other[name])
