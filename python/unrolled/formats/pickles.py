@@ -23,7 +23,7 @@ from unrolled.errors import ModelFileError, printable
 from unrolled.formats.archive import open_content, size_of
 from unrolled.formats.checks import EXPANSION, MEMBERS, SLACK, BrokenError, converted
 
-_OPCODES = 4_000_000
+_OPCODES = 1_500_000
 _ZIP = b"PK\x03\x04"
 
 

@@ -174,8 +174,8 @@ def _file_kind(content: Path | bytes, title: str) -> Kind:
         raise ModelFileError(f"{title}: {other}")
     if _looks_pickled(start):
         return Kind.PICKLE
-    hint = ""
-    if isinstance(content, bytes) and len(content) < 1024 and content.isascii():
+    hint = "; the file is empty" if not start else ""
+    if start and isinstance(content, bytes) and len(content) < 1024 and content.isascii():
         hint = "; bytes are the content of a file: give its name as text or pathlib.Path"
     raise ModelFileError(
         f"{title}: neither a zip archive (.keras), nor HDF5 (.h5), nor a JSON object, nor another format that "
@@ -237,7 +237,7 @@ def _other_format(start: bytes, content: Path | bytes) -> str | None:
     if start[:2] == b"\x08\x01" and b"\x12" in start[2:3]:
         return "a SavedModel's saved_model.pb; give the folder that it belongs in, with its variables"
     if start.lstrip()[:1] == b"<":
-        return "a web page, not a model file: the download went wrong"
+        return "a web page: download the file itself (on GitHub or Hugging Face its raw form)"
     return None
 
 
