@@ -13,6 +13,7 @@ import pytest
 import unrolled
 from tests import containers
 from tests.tolerances import assert_close
+from unrolled.cli import main
 
 ENTRIES = containers.entries()
 WITH_NUMBERS = [entry for entry in ENTRIES if entry["refused"] is None]
@@ -149,3 +150,27 @@ def test_every_format_says_who_wrote_it():
     assert said["checkpoint"] == "JSON + weights"
     assert said["tfjs"] == "TensorFlow.js layers model"
     assert said["pickle"].startswith("pickle of a ")
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("plain_lstm_saved", r"SavedModel of TensorFlow 2\.\d+\.\d+, written by Keras 2\."),
+        ("javascript_tfjs", r"TensorFlow\.js layers model, written by TensorFlow\.js 4\.22\.0"),
+        ("plain_lstm_3_tfjs/model.json", r"TensorFlow\.js layers model, written by Keras 3\."),
+        ("model.joblib", r"pickle of a \.keras, written by Keras 2\."),
+        ("saved.pkl", r"pickle of a SavedModel of TensorFlow 2\.\d+\.\d+, written by Keras 2\."),
+    ],
+)
+def test_check_says_who_wrote_a_file_and_what_differs(path, line, capsys):
+    assert main(["check", str(containers.folder() / path)]) == 0
+    shown = capsys.readouterr().out
+    assert re.search("format +" + line, shown)
+    assert ("hard_sigmoid of" in shown) == ("_3_" not in path)
+
+
+def test_convert_writes_a_keras_file_of_any_container(tmp_path):
+    for path in ("stacked_cells_saved", "nested_tfjs", "inside.pkl"):
+        target = tmp_path / f"{path}.keras"
+        assert main(["convert", str(containers.folder() / path), str(target), "--approximate"]) == 0
+        assert unrolled.load_model(target).source.format == ".keras"

@@ -119,7 +119,7 @@ def _as_json(path: str, report: Report) -> dict[str, Any]:
 def _as_text(report: Report) -> str:
     lines = []
     if report.format is not None:
-        lines.append(f"format      {report.format}, written by Keras {printable(report.keras_version)}")
+        lines.append(f"format      {report.format}, written by {_writer(report.keras_version)}")
     if (model := report.model) is not None:
         lines.append(f"model       {model.class_name} {printable(model.name)!r}, "
                      f"{model.count_params():,} parameters")  # fmt: skip
@@ -146,6 +146,12 @@ def _as_text(report: Report) -> str:
     else:
         lines.append("Supported: everything in the file; the weights fit.")
     return "\n".join(lines)
+
+
+def _writer(version: str) -> str:
+    """Who wrote a file, of the version as the file has it."""
+    script = version.removeprefix("tfjs-layers ")
+    return f"{'Keras' if script == version else 'TensorFlow.js'} {printable(script)}"
 
 
 def _layer_line(name: str, class_name: str, inside: str | None, options: dict[str, Any]) -> str:

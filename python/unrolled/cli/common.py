@@ -62,9 +62,13 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter if epilog else argparse.HelpFormatter,
     )
     added.set_defaults(run=run)
-    added.add_argument("file", metavar="FILE", help="a .keras, .h5 or .json model of any Keras version")
     added.add_argument(
-        "--weights", metavar="FILE", help="the weights-only file that belongs to a .json model"
+        "file",
+        metavar="FILE",
+        help="a model of any Keras version: .keras, .h5, .json, a SavedModel folder, model.json, .pkl, ...",
+    )
+    added.add_argument(
+        "--weights", metavar="FILE", help="the weights-only file or checkpoint that belongs to a .json model"
     )
     return added
 

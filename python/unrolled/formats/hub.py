@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from unrolled.errors import ModelFileError, printable
+from unrolled.formats.checks import converted
 
 SCHEME = "hf://"
 # Files that models consist of; what else a repository holds is left there.
@@ -45,7 +46,9 @@ def download(address: str) -> Path:
         patterns = [name, f"{name}/*", f"{name}.index", f"{name}.data-*"]
         if name.endswith("model.json"):  # of TensorFlow.js: its weights lie beside it
             patterns += [f"{beside}/{member}".lstrip("/") for member in ("*.bin", "group*")]
-    folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    # Whatever the network or the Hub says: no such repository, no access, no connection.
+    with converted(f"{printable(address)}: not to be had"):
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     if name:
         return folder / name
     return _only_model(folder, address)

@@ -168,7 +168,7 @@ def operand(plan: Lowering, value: Any, dtype: str) -> int:
         return value.value if value.dtype == dtype else plan.ops.cast(value.value, dtype)
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"expected a number or an array of numbers, got {value!r}")
+        raise ValueError(f"expected a number or an array of numbers, got {value!r}")
     return plan.ops.constant(array.astype(dtype))
 
 
