@@ -148,8 +148,9 @@ def _as_text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _writer(version: str) -> str:
+def _writer(version: str | None) -> str:
     """Who wrote a file, of the version as the file has it."""
+    version = version or ""
     script = version.removeprefix("tfjs-layers ")
     return f"{'Keras' if script == version else 'TensorFlow.js'} {printable(script)}"
 
