@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import random
 import sys
+import time
+import tracemalloc
 from contextlib import closing
 
 import h5py
@@ -12,6 +15,7 @@ import pytest
 
 import unrolled
 from tests import fixtures
+from tests.formats.test_corrupted import flip_bits, replace_fields, swap_fields, truncate
 from unrolled.formats.hdf5 import HDF5File
 from unrolled.formats.hdf5.library import open_with_h5py
 
@@ -130,3 +134,44 @@ def test_h5py_is_asked_for_by_name_and_may_be_absent(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match="pip install h5py"):
         unrolled.load_model(path, hdf5="h5py")
     assert unrolled.load_model(path).layers
+
+
+@pytest.mark.parametrize(
+    "mutate", [truncate, flip_bits, replace_fields, swap_fields], ids=lambda f: f.__name__
+)
+@pytest.mark.parametrize("low", ["v108", "latest"])
+def test_damaged_files_of_newer_structures_are_read_or_refused(tmp_path, low, mutate):
+    path = tmp_path / "m.h5"
+    arrays = write(path, low, 20)
+    original = path.read_bytes()
+    rng = random.Random(f"{low} {mutate.__name__}")
+    tracemalloc.start()
+    slowest = 0.0
+    for _ in range(60):
+        data = bytearray(original)
+        mutate(data, rng)
+        started = time.process_time()
+        read_all(bytes(data), arrays)
+        slowest = max(slowest, time.process_time() - started)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert slowest < 5.0
+    assert peak < 32 << 20
+
+
+def read_all(data, arrays):
+    """Everything of a file, each part on its own; only the two errors may come out."""
+    parts = [("attribute", (("weights",), "a7")), ("attribute", (("weights",), "long"))]
+    parts += [("read", (place,)) for place in arrays]
+    try:
+        file = HDF5File(data, "t")
+    except unrolled.ModelFileError:
+        return
+    for method, arguments in parts:
+        message = ""
+        try:
+            getattr(file, method)(*arguments)
+        except unrolled.ModelFileError as error:
+            message = str(error)
+        assert message.isprintable()
+    file.close()

@@ -14,7 +14,8 @@ import numpy as np
 
 from unrolled.formats.checks import OBJECTS, BrokenError
 from unrolled.formats.hdf5 import dense
-from unrolled.formats.hdf5.structures import UNDEFINED, Chunk, Layout, Read
+from unrolled.formats.hdf5.messages import UNDEFINED, Layout
+from unrolled.formats.hdf5.structures import Chunk, Read
 
 DEFLATE, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
 KNOWN_FILTERS = (DEFLATE, SHUFFLE, FLETCHER32, LZF)

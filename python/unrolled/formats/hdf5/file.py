@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from unrolled.errors import ModelFileError, printable
 from unrolled.formats.archive import regular_size
 from unrolled.formats.checks import EXPANSION, HDF5_DEPTH, OBJECTS, SLACK, BrokenError, converted
-from unrolled.formats.hdf5 import structures
+from unrolled.formats.hdf5 import messages, structures
 from unrolled.formats.hdf5.chunks import KNOWN_FILTERS, indexed_chunks, unfilter
-from unrolled.formats.hdf5.structures import SIGNATURE, Datatype, Header, Layout, Structures, hdf5_offset
+from unrolled.formats.hdf5.messages import Datatype, Layout
+from unrolled.formats.hdf5.structures import SIGNATURE, Header, Structures, hdf5_offset
 
 __all__ = ["SIGNATURE", "HDF5File", "StoredArray"]
 
@@ -202,7 +203,7 @@ class HDF5File:
     def _heap_text(self, element: bytes) -> bytes:
         length = int.from_bytes(element[:4], "little")
         address = int.from_bytes(element[4:12], "little")
-        if length == 0 or address in (0, structures.UNDEFINED):
+        if length == 0 or address in (0, messages.UNDEFINED):
             return b""
         start, size = self._structures.heap_object(address, int.from_bytes(element[12:16], "little"))
         if length > size:
@@ -239,15 +240,15 @@ class HDF5File:
         if header.find(structures.EXTERNAL_FILES) is not None:
             raise BrokenError("its data lies in other files")
         shape, datatype, layout = (
-            structures.dataspace(space),
-            structures.datatype(kind),
-            structures.layout(place),
+            messages.dataspace(space),
+            messages.datatype(kind),
+            messages.layout(place),
         )
         if datatype.kind not in ("number", "bfloat16"):
             raise BrokenError("expected numbers")
         size = _count(shape) * datatype.size
         pipeline = header.find(structures.FILTERS)
-        codes = [] if pipeline is None else structures.filters(pipeline)
+        codes = [] if pipeline is None else messages.filters(pipeline)
         if layout.kind == "chunked":
             limit = EXPANSION * self._size + SLACK
             chunk = _count(layout.chunk) * datatype.size

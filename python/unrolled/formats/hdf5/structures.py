@@ -16,16 +16,13 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from unrolled.formats.archive import open_content, size_of
 from unrolled.formats.checks import OBJECTS, BrokenError
 from unrolled.formats.hdf5.dense import ATTRIBUTES, LINKS, FractalHeap, records
+from unrolled.formats.hdf5.messages import UNDEFINED, Datatype, Layout, dataspace, datatype, link, unpack
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-UNDEFINED = (1 << 64) - 1
 # A user block before an HDF5 file has a size of 512 bytes times a power of two (format specification, II.A).
 _USER_BLOCKS = tuple(512 << step for step in range(12))
 
@@ -67,39 +64,6 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Datatype:
-    """An element type: ``dtype`` of numbers, or a string type.
-
-    Parameters
-    ----------
-    kind : {"number", "bfloat16", "string", "text"}
-        "string" is of fixed length, "text" lies in a global heap.
-    size : int
-        Bytes of an element.
-    dtype : numpy.dtype, optional
-        Of numbers.
-    """
-
-    kind: str
-    size: int
-    dtype: np.dtype[Any] | None = None
-
-
-@dataclass
-class Layout:
-    """Where a dataset's bytes are: ``data`` (compact), ``address`` and ``size``, or a tree of chunks."""
-
-    kind: str
-    address: int = UNDEFINED
-    size: int = 0
-    data: bytes = b""
-    chunk: tuple[int, ...] = ()
-    # Of layout version 4: the kind of index of the chunks (0: a version 1 B-tree), and of a single chunk its mask.
-    index: int = 0
-    mask: int = 0
-
-
-@dataclass(frozen=True)
 class Chunk:
     """A stored chunk: its place in the array and in the file."""
 
@@ -133,7 +97,7 @@ class Structures:
         if version in (2, 3):
             if start[9] != 8 or start[10] != 8:
                 raise BrokenError("addresses or lengths that are not of 8 bytes")
-            return int(_unpack("<Q", self.read(36, 8))[0])
+            return int(unpack("<Q", self.read(36, 8))[0])
         if version not in (0, 1):
             raise BrokenError(
                 f"HDF5 superblock version {version}, which Keras never writes; copy the file with h5py's defaults"
@@ -180,7 +144,7 @@ class Structures:
                     raise BrokenError("a shared message, which Keras never writes")
                 header.messages.append((kind, data))
                 if kind == CONTINUATION:
-                    where, extent = _unpack("<QQ", data)
+                    where, extent = unpack("<QQ", data)
                     blocks.append((where, extent))
         if len(header.messages) < count:
             raise BrokenError("an object header with fewer messages than it says")
@@ -219,7 +183,7 @@ class Structures:
                 if len(header.messages) > OBJECTS:
                     raise BrokenError(f"more than {OBJECTS} messages")
                 if kind == CONTINUATION:
-                    where, extent = _unpack("<QQ", data)
+                    where, extent = unpack("<QQ", data)
                     if extent < 8 or self.read(where, 4) != b"OCHK":
                         raise BrokenError("an object header that continues where there is none")
                     blocks.append((where + 4, extent - 8))
@@ -238,15 +202,15 @@ class Structures:
             return None
         members: dict[str, int | None] = {}
         if table is not None:
-            tree, heap = _unpack("<QQ", table)
+            tree, heap = unpack("<QQ", table)
             for name, address in self._symbols(tree, heap):
                 _add(members, name, address)
         if info is not None:
             for data in self._dense(info, 8, LINKS):
-                _add(members, *_link(data))
+                _add(members, *link(data))
             for kind, data in header.messages:
                 if kind == LINK:
-                    _add(members, *_link(data))
+                    _add(members, *link(data))
         return members
 
     def attributes(self, header: Header) -> list[bytes]:
@@ -258,7 +222,7 @@ class Structures:
     def _dense(self, info: bytes, counter: int, kind: int) -> Iterator[bytes]:
         """Messages that an info message (IV.A.2.c, IV.A.2.v) says are in a heap; none where they are not."""
         position = 2 + (counter if info[1] & 1 else 0)
-        heap_at, tree = _unpack("<QQ", info[position:])
+        heap_at, tree = unpack("<QQ", info[position:])
         if heap_at == UNDEFINED:
             return
         if (heap_at, tree) not in self._dense_messages:
@@ -311,7 +275,7 @@ class Structures:
             entries = [
                 (
                     data[number * step : number * step + key_size],
-                    _unpack("<Q", data[number * step + key_size :])[0],
+                    unpack("<Q", data[number * step + key_size :])[0],
                 )
                 for number in range(used)
             ]
@@ -327,7 +291,7 @@ class Structures:
         version = data[0]
         if version not in (1, 2, 3) or (version > 1 and data[1]):
             raise BrokenError("an attribute of unknown form")
-        name_size, type_size, space_size = _unpack("<HHH", data[2:])
+        name_size, type_size, space_size = unpack("<HHH", data[2:])
         position = 8 if version < 3 else 9
         parts = []
         for size in (name_size, type_size, space_size):
@@ -373,145 +337,9 @@ class Structures:
                 yield Chunk(tuple(offset[:rank]), child, size, mask)
 
 
-def _unpack(form: str, data: bytes) -> tuple[int, ...]:
-    size = struct.calcsize(form)
-    if len(data) < size:
-        raise BrokenError("a message that is too short")
-    return struct.unpack(form, data[:size])
-
-
 def _add(members: dict[str, int | None], name: str, address: int | None) -> None:
     if name in members:
         raise BrokenError("two members of one name")
     if len(members) >= OBJECTS:
         raise BrokenError(f"more than {OBJECTS} members")
     members[name] = address
-
-
-def _link(data: bytes) -> tuple[str, int | None]:
-    """A link message (IV.A.2.g): name, and the address of a hard link."""
-    _, flags = _unpack("<BB", data)
-    position = 2
-    kind = 0
-    if flags & 8:
-        kind = data[position]
-        position += 1
-    position += 8 * (flags >> 2 & 1) + (flags >> 4 & 1)
-    width = 1 << (flags & 3)
-    length = int.from_bytes(data[position : position + width], "little")
-    position += width
-    name = data[position : position + length]
-    if len(name) < length:
-        raise BrokenError("a link's name that runs out of its message")
-    address = _unpack("<Q", data[position + length :])[0] if kind == 0 else None
-    return name.decode("utf-8", "surrogateescape"), address
-
-
-def dataspace(data: bytes) -> tuple[int, ...]:
-    """The shape of a dataspace message (IV.A.2.b); a null space is (0,)."""
-    version, rank, _ = _unpack("<BBB", data)
-    if version not in (1, 2) or rank > 32:
-        raise BrokenError("a dataspace of unknown form")
-    if version == 2 and data[3:4] == b"\x02":
-        return (0,)
-    start = 8 if version == 1 else 4
-    return tuple(_unpack(f"<{rank}Q", data[start:]))
-
-
-# Exponent position and size, mantissa position and size, exponent bias (IV.A.2.d, class 1).
-_FLOATS = {
-    2: (10, 5, 0, 10, 15),
-    4: (23, 8, 0, 23, 127),
-    8: (52, 11, 0, 52, 1023),
-}
-_BFLOAT16 = (7, 8, 0, 7, 127)
-
-
-def datatype(data: bytes) -> Datatype:
-    """A datatype message (IV.A.2.d): numbers, booleans, opaque pairs of bytes and strings."""
-    kind = data[0] & 0xF
-    bits = int.from_bytes(data[1:4], "little")
-    size = _unpack("<I", data[4:])[0]
-    order = ">" if bits & 1 else "<"
-    if kind == 0:
-        offset, precision = _unpack("<HH", data[8:])
-        if size not in (1, 2, 4, 8) or offset or precision != 8 * size:
-            raise BrokenError("integers of unknown form")
-        return Datatype("number", size, np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}"))
-    if kind == 1:
-        fields = struct.unpack("<BBBBI", data[12:20]) if len(data) >= 20 else ()
-        if size == 2 and fields == _BFLOAT16 and order == "<":
-            return Datatype("bfloat16", size)
-        if fields != _FLOATS.get(size) or bits & 0x40:
-            raise BrokenError("floating-point numbers of unknown form")
-        return Datatype("number", size, np.dtype(f"{order}f{size}"))
-    if kind == 3:
-        return Datatype("string", size)
-    if kind == 5 and size == 2:
-        # Keras 3 stores bfloat16 as opaque |V2, and nothing else that way.
-        return Datatype("bfloat16", size)
-    if kind == 8 and size == 1:
-        return Datatype("number", size, np.dtype("u1"))
-    if kind == 9 and bits & 0xF == 1 and size == 16:
-        return Datatype("text", size)
-    raise BrokenError("values that are neither numbers nor text")
-
-
-def layout(data: bytes) -> Layout:
-    """A layout message (IV.A.2.i, versions 3 and 4)."""
-    version, kind = _unpack("<BB", data)
-    if version not in (3, 4) or kind not in (0, 1, 2):
-        raise BrokenError("data laid out as Keras never does (virtual, or of a newer format)")
-    if kind == 0:
-        size = _unpack("<H", data[2:])[0]
-        return Layout("compact", size=size, data=data[4 : 4 + size])
-    if kind == 1:
-        address, size = _unpack("<QQ", data[2:])
-        return Layout("contiguous", address, size)
-    if version == 4:
-        return _newer_chunks(data)
-    rank = data[2] - 1
-    address, *chunk = _unpack(f"<Q{rank + 1}I", data[3:])
-    return Layout("chunked", address, chunk=tuple(chunk[:rank]))
-
-
-def _newer_chunks(data: bytes) -> Layout:
-    """Chunks of layout version 4. The last size is that of an element."""
-    flags, rank, width = _unpack("<BBB", data[2:])
-    if not 1 <= rank <= 33 or not 1 <= width <= 8 or flags & 1:
-        raise BrokenError("chunks of unknown form")
-    position = 5 + rank * width
-    sizes = [
-        int.from_bytes(data[5 + axis * width : 5 + (axis + 1) * width], "little") for axis in range(rank)
-    ]
-    index = _unpack("<B", data[position:])[0]
-    position += 1
-    size = mask = 0
-    if index == 1 and flags & 2:
-        size, mask = _unpack("<QI", data[position:])
-        position += 12
-    else:
-        # What the other indexes say of themselves stands in them again.
-        position += {1: 0, 2: 0, 3: 1, 4: 5, 5: 6}.get(index, 0)
-    address = _unpack("<Q", data[position:])[0]
-    return Layout("chunked", address, size, chunk=tuple(sizes[:-1]), index=index, mask=mask)
-
-
-def filters(data: bytes) -> list[int]:
-    """Filter numbers of a filter pipeline message (IV.A.2.l)."""
-    version, count = _unpack("<BB", data)
-    position = 8 if version == 1 else 2
-    found = []
-    for _ in range(count):
-        number = _unpack("<H", data[position:])[0]
-        if version == 1 or number >= 256:
-            _, name_length, _, values = _unpack("<HHHH", data[position:])
-            position += 8
-        else:
-            _, _, values = _unpack("<HHH", data[position:])
-            name_length = 0
-            position += 6
-        position += (name_length + 7) // 8 * 8 if version == 1 else name_length
-        position += 4 * values + (4 if version == 1 and values % 2 else 0)
-        found.append(number)
-    return found
