@@ -44,7 +44,7 @@ ONNX = tf.field(1, 8) + tf.field(2, "tf2onnx") + tf.field(3, "1.16.0") + tf.fiel
         (node("Placeholder", "Placeholder") + node("lstm/kernel", "Const") + tf.field(4, b"\x08\x01"), "frozen TensorFlow graph"),
         (tf.saved_model(), "saved_model.pb; give the folder"),
         (b"\x93NUMPY\x01\0", "NumPy array"),
-        (b"<!DOCTYPE html><html>404</html>", "web page"),
+        (b"<!DOCTYPE html><html>404</html>", "this is a web page"),
         (b"", "the file is empty"),
         (b"hello", "neither a zip archive"),
     ],

@@ -237,7 +237,7 @@ def _other_format(start: bytes, content: Path | bytes) -> str | None:
     if start[:2] == b"\x08\x01" and b"\x12" in start[2:3]:
         return "a SavedModel's saved_model.pb; give the folder that it belongs in, with its variables"
     if start.lstrip()[:1] == b"<":
-        return "a web page: download the file itself (on GitHub or Hugging Face its raw form)"
+        return "this is a web page: download the file itself (on GitHub or Hugging Face its raw form)"
     return None
 
 
