@@ -198,7 +198,7 @@ def is_compressed(start: bytes) -> bool:
 
 def _check_archive(content: Path | bytes, title: str) -> None:
     """``ModelFileError`` that says what a zip archive without a Keras model is."""
-    with converted(f"{title}: broken zip archive"):
+    with converted(f"{title}: broken zip archive, such as a download that was cut short"):
         with zipfile.ZipFile(io.BytesIO(content) if isinstance(content, bytes) else content) as archive:
             names = archive.namelist()
         if len(names) > 100_000:
