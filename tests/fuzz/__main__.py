@@ -30,7 +30,7 @@ import numpy as np
 
 import unrolled
 from tests.fuzz.formats import FORMATS
-from unrolled import tree
+from unrolled.engine import tree
 
 SECONDS = 5
 MEMORY = 1 << 30
