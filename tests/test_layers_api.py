@@ -163,6 +163,12 @@ def test_wrong_initial_states_are_an_error():
         layer(X, initial_state=[np.zeros((3, 4), np.float32)] * 2)
 
 
+def test_several_masks_for_one_input_are_an_error():
+    x, mask = np.ones((2, 3, 4), np.float32), np.ones((2, 3), bool)
+    with pytest.raises(ValueError, match="the structure of mask does not match the inputs"):
+        layers.GRU(2)(x, mask=[mask, mask])
+
+
 def test_a_mask_of_another_shape_is_an_error():
     layer = build_random(layers.LSTM(4), X.shape)
     with pytest.raises(ValueError, match=r"mask.*\(4, 6\).*\(4, 5\)"):

@@ -113,8 +113,10 @@ def as_mask(plan: Lowering, leaf: Any) -> Any:
 
 def attach_masks(inputs: Any, masks: Any) -> Any:
     """``inputs`` with ``masks``, of the same structure, as their only ones."""
-    if isinstance(inputs, Flow):
-        return inputs.with_mask(None) if masks is None else inputs.with_mask(masks.value, len(masks.shape))
+    if isinstance(inputs, Flow) and masks is None:
+        return inputs.with_mask(None)
+    if isinstance(inputs, Flow) and isinstance(masks, Flow):
+        return inputs.with_mask(masks.value, len(masks.shape))
     if isinstance(inputs, list | tuple) and isinstance(masks, Flow):
         return type(inputs)([inputs[0].with_mask(masks.value, len(masks.shape)), *inputs[1:]])
     if isinstance(inputs, list | tuple) and isinstance(masks, list | tuple):
