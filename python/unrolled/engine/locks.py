@@ -32,8 +32,9 @@ class ForkSafeLock:
         self._lock.release()
 
     def renew(self) -> None:
-        """Forget who holds it; for a child, right after the fork."""
-        self._lock = RLock()
+        """Forget who holds it; for a child, right after the fork. Its one thread keeps what it holds itself."""
+        if not self._lock._is_owned():  # type: ignore[attr-defined]
+            self._lock = RLock()
 
 
 def _renew_all() -> None:
