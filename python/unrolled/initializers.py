@@ -508,7 +508,7 @@ def _from_mapping(identifier: Mapping[str, Any], key: str) -> Initializer:
     if cls is None or not isinstance(config, Mapping):
         return Unknown(str(name))
     # Keras 1 and 2 wrote "dtype" too.
-    known = _parameters(cls)
+    known = _parameters(cls.__name__)
     try:
         return cls(**{name: value for name, value in config.items() if name in known})
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -516,8 +516,8 @@ def _from_mapping(identifier: Mapping[str, Any], key: str) -> Initializer:
 
 
 @functools.cache
-def _parameters(cls: type[Initializer]) -> frozenset[str]:
-    return frozenset(inspect.signature(cls).parameters)
+def _parameters(class_name: str) -> frozenset[str]:
+    return frozenset(inspect.signature(_BY_NAME[class_name]).parameters)
 
 
 def serialize(initializer: Any) -> Any:
