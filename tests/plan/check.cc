@@ -14,8 +14,7 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "kernels/dispatch.h"
-#include "ops/factories.h"
+#include "ops/registry.h"
 #include "plan/plan.h"
 #include "plan/stream.h"
 
@@ -57,39 +56,38 @@ void at_once(const std::function<void(int)>& work) {
   for (std::thread& thread : threads) thread.join();
 }
 
-OpPointer lstm(bool has_states) {
-  const auto kernel = random_floats(kFeatures * 4 * kUnits, 1);
-  const auto recurrent_kernel = random_floats(kUnits * 4 * kUnits, 2);
-  const auto bias = random_floats(4 * kUnits, 3);
-  DirectionConfig direction;
-  direction.shape = {kernels::CellKind::kLstm,
-                     kFeatures,
-                     kUnits,
-                     {kernels::ActivationKind::kTanh},
-                     {kernels::ActivationKind::kSigmoid}};
-  direction.weights = {kernel.data(), recurrent_kernel.data(), bias.data()};
-  RecurrentConfig config;
-  config.has_initial_states = has_states;
-  config.return_sequences = true;
-  config.return_state = has_states;
-  return make_recurrent(kernels::active_table(), {direction}, config);
+Array array(std::vector<Index> dims, unsigned seed) {
+  const Shape shape = make_shape(dims);
+  const auto values = std::make_shared<std::vector<float>>(random_floats(element_count(shape), seed));
+  return {values->data(), shape, values};
 }
 
-OpPointer dense() {
-  const auto kernel = random_floats(kUnits * kColumns, 4);
-  const auto bias = random_floats(kColumns, 5);
-  WeightView kernel_view{kernel.data(), make_shape(std::vector<Index>{kUnits, kColumns})};
-  WeightView bias_view{bias.data(), make_shape(std::vector<Index>{kColumns})};
-  return make_dense(kernels::active_table(), kernel_view, bias_view, {kernels::ActivationKind::kTanh});
+std::vector<int> add_lstm(Graph& graph, int x, const std::vector<Index>& states) {
+  static const OpRecord record = records::recurrent();
+  Arguments direction{&direction_schema(),
+                      {std::string("lstm"), array({kFeatures, 4 * kUnits}, 1), array({kUnits, 4 * kUnits}, 2),
+                       array({4 * kUnits}, 3), kernels::Activation{kernels::ActivationKind::kTanh},
+                       kernels::Activation{kernels::ActivationKind::kSigmoid}, false, false, false, false}};
+  std::vector<Argument> values{
+      Index{x}, std::vector<Arguments>{direction}, std::monostate{}, states, true, !states.empty(), false};
+  return graph.add(record, {&record.schema, std::move(values)});
+}
+
+int add_dense(Graph& graph, int x) {
+  static const OpRecord record = records::dense();
+  std::vector<Argument> values{Index{x}, array({kUnits, kColumns}, 4), array({kColumns}, 5),
+                               kernels::Activation{kernels::ActivationKind::kTanh}};
+  return graph.add(record, {&record.schema, std::move(values)})[0];
 }
 
 // x [batch, timesteps, features] -> LSTM -> Dense -> Dense's mean over time.
 Graph make_graph() {
+  static const OpRecord reduce = records::reduce();
   Graph graph;
   const int x = graph.add_input(DType::kFloat32, 3);
-  const std::vector<int> sequence = graph.add(lstm(false), {x});
-  const std::vector<int> wide = graph.add(dense(), sequence);
-  graph.finish(graph.add(make_reduce("mean", {1}, false), wide));
+  const int wide = add_dense(graph, add_lstm(graph, x, {})[0]);
+  std::vector<Argument> values{Index{wide}, std::string("mean"), std::vector<Index>{1}, false};
+  graph.finish(graph.add(reduce, {&reduce.schema, std::move(values)}));
   return graph;
 }
 
@@ -99,9 +97,8 @@ Graph make_stream_graph() {
   const int x = graph.add_input(DType::kFloat32, 3);
   const int h = graph.add_input(DType::kFloat32, 2);
   const int c = graph.add_input(DType::kFloat32, 2);
-  const std::vector<int> results = graph.add(lstm(true), {x, h, c});
-  const std::vector<int> y = graph.add(dense(), {results[0]});
-  graph.finish({y[0], results[1], results[2]});
+  const std::vector<int> results = add_lstm(graph, x, {h, c});
+  graph.finish({add_dense(graph, results[0]), results[1], results[2]});
   return graph;
 }
 
