@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import pickle
+import sys
 import traceback
 import zipfile
 from pathlib import Path
@@ -84,6 +86,7 @@ def places(text):
             {"activation": {"class_name": text, "module": text, "config": {"name": text}}},
             {"kernel_initializer": text},
             {"kernel_initializer": {"class_name": text, "module": text, "config": {text: text}}},
+            {"kernel_initializer": {"class_name": "Orthogonal", "config": {"gain": text}}},
             {"kernel_regularizer": text},
         ):
             layers = layers_of(text)
@@ -148,7 +151,7 @@ def assert_shown_well(text):
     assert len(text) < 100_000
 
 
-def run_all(capsys, path, tmp_path):
+def run_all(capsys, monkeypatch, path, tmp_path):
     x = tmp_path / "x.npy"
     for arguments in (
         ["summary", path],
@@ -159,8 +162,12 @@ def run_all(capsys, path, tmp_path):
         ["predict", path, x],
         ["predict", path, x, "-o", tmp_path / "y.npz"],
         ["predict", path, tmp_path / "x.npz"],
+        ["stream", path],
+        ["bench", path, "--no-peers", "--seconds", "0.001"],
     ):
-        code = main([str(argument) for argument in arguments])
+        with monkeypatch.context() as context:
+            context.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1,2\n")))
+            code = main([str(argument) for argument in arguments])
         assert code in (0, 1, 2)
         out, err = capsys.readouterr()
         if "--json" in arguments and out:
@@ -199,7 +206,7 @@ def inputs(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_name_of_a_file_reaches_the_terminal_raw(capsys, tmp_path, name):
+def test_no_name_of_a_file_reaches_the_terminal_raw(capsys, monkeypatch, tmp_path, name):
     text = NAMES[name]
     plain = tmp_path / "plain.json"
     plain.write_text(json.dumps(document(layers_of(""))))
@@ -210,14 +217,14 @@ def test_no_name_of_a_file_reaches_the_terminal_raw(capsys, tmp_path, name):
         assert_errors_show_well(path)
         if name == "megabyte" and number % 5:
             continue  # each takes seconds
-        run_all(capsys, path, tmp_path)
+        run_all(capsys, monkeypatch, path, tmp_path)
         archive = tmp_path / "m.keras"
         with zipfile.ZipFile(archive, "w") as file:
             file.writestr("config.json", written)
             file.writestr("metadata.json", json.dumps({"keras_version": text if number % 2 else "3.15.1"}))
             file.writestr("model.weights.h5", write_hdf5(next(weights_of("vars"))))
         assert_errors_show_well(archive)
-        run_all(capsys, archive, tmp_path)
+        run_all(capsys, monkeypatch, archive, tmp_path)
     for root in weights_of(text):
         data = write_weights(root)
         if data is None:
@@ -229,7 +236,7 @@ def test_no_name_of_a_file_reaches_the_terminal_raw(capsys, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_name_of_an_h5_file_reaches_the_terminal_raw(capsys, tmp_path, name):
+def test_no_name_of_an_h5_file_reaches_the_terminal_raw(capsys, monkeypatch, tmp_path, name):
     h5py = pytest.importorskip("h5py")
     text = NAMES[name]
     for number, found in enumerate(places(text)):
@@ -249,7 +256,7 @@ def test_no_name_of_an_h5_file_reaches_the_terminal_raw(capsys, tmp_path, name):
             inner = group.create_group(clean[:500].replace(b"/", b"").replace(b".", b""))
             inner.attrs["weight_names"] = np.array([clean[:500]])
         assert_errors_show_well(path)
-        run_all(capsys, path, tmp_path)
+        run_all(capsys, monkeypatch, path, tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -270,9 +277,6 @@ def test_our_exceptions_show_no_control_characters_and_pickle(name):
 
 
 def test_what_a_terminal_cannot_show_ends_no_command(monkeypatch, capsys, tmp_path):
-    import io
-    import sys
-
     path = tmp_path / "m.json"
     path.write_text(json.dumps(document(layers_of(""), "mödel")))
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 import threading
 
@@ -212,6 +214,58 @@ def test_no_plan_is_made_of_some_old_and_some_new_weights():
     model.set_weights([np.zeros((1, 1)), np.zeros(1)])
     _, *results = at_once(change, look, look)
     assert {value for result in results for value in result} <= {0.0}
+
+
+def of_opposites(number):
+    """Weights that give 0 together, and something else with the other half of another number."""
+    return [np.full((1, 1), float(number)), np.full(1, -float(number))]
+
+
+def test_no_prediction_sees_some_old_weights_and_some_that_load_weights_has_read(tmp_path):
+    model = unrolled.Sequential([layers.Dense(1, input_shape=(1,))])
+    x = np.ones((1, 1), np.float32)
+    for number in range(4):
+        model.set_weights(of_opposites(number))
+        model.save(tmp_path / f"{number}.keras")
+    stop = threading.Event()
+
+    def change():
+        for number in range(80):
+            model.load_weights(tmp_path / f"{number % 4}.keras")
+        stop.set()
+
+    def look():
+        found = set()
+        while not stop.is_set():
+            found |= {float(model(x)[0, 0]), float(sum(weight.sum() for weight in model.get_weights()))}
+        return found
+
+    _, *results = at_once(change, look, look)
+    assert set().union(*results) == {0.0}
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+@pytest.mark.parametrize("is_layer", [False, True])
+def test_a_copy_made_while_weights_are_set_has_those_of_one_moment(way, is_layer):
+    model = unrolled.Sequential([unrolled.Input((1,)), *(layers.Dense(1) for _ in range(20))])
+    subject = model.layers[0] if is_layer else model
+    count = len(subject.weights) // 2
+    stop = threading.Event()
+
+    def change():
+        for number in range(400):
+            subject.set_weights(of_opposites(number) * count)
+        stop.set()
+
+    def make_copies():
+        found = []
+        while not stop.is_set():
+            found.append({abs(float(weight.sum())) for weight in way(subject).get_weights()})
+        return found
+
+    subject.set_weights(of_opposites(0) * count)
+    _, *results = at_once(change, make_copies, make_copies)
+    assert all(len(values) == 1 for result in results for values in result)
 
 
 def test_a_short_soak_of_many_threads_shows_no_wrong_bit():

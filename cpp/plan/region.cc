@@ -17,6 +17,7 @@
 namespace unrolled {
 namespace {
 
+#if defined(_OPENMP)
 // The team that the runtime keeps for this thread.
 struct Kept {
   int size = 1;
@@ -24,7 +25,9 @@ struct Kept {
   std::uint32_t forks = 0;       // until then
 };
 thread_local Kept kept;
+#endif
 
+#if defined(_OPENMP) || defined(UNROLLED_STD_THREADS)
 // How many of `count` more threads can be there at once. OpenMP's runtimes end the process where the system
 // refuses one, so it is asked before.
 int startable(int count) {
@@ -51,6 +54,7 @@ int startable(int count) {
   for (std::thread& thread : threads) thread.join();
   return started;
 }
+#endif
 
 }  // namespace
 
@@ -63,6 +67,8 @@ int available_threads(int wanted) {
   }
   if (wanted <= kept.size) return wanted;
   return kept.size + startable(wanted - kept.size);
+#elif defined(UNROLLED_STD_THREADS)
+  return 1 + startable(wanted - 1);
 #else
   (void)wanted;
   return 1;
@@ -74,6 +80,13 @@ void detail::run_region(int size, void (*call)(void* work, int index, int size),
   kept = {size, unrolled::process_generation(), unrolled::fork_count()};
 #pragma omp parallel num_threads(size)
   call(work, omp_get_thread_num(), omp_get_num_threads());
+#elif defined(UNROLLED_STD_THREADS)
+  // What ThreadSanitizer can follow: libgomp hands work over in ways that it does not see.
+  std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(size - 1));
+  for (int index = 1; index < size; ++index) threads.emplace_back(call, work, index, size);
+  call(work, 0, size);
+  for (std::thread& thread : threads) thread.join();
 #else
   (void)size;
   call(work, 0, 1);

@@ -10,6 +10,7 @@ An initializer draws its seed when it is made and gives the same numbers on ever
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -507,11 +508,16 @@ def _from_mapping(identifier: Mapping[str, Any], key: str) -> Initializer:
     if cls is None or not isinstance(config, Mapping):
         return Unknown(str(name))
     # Keras 1 and 2 wrote "dtype" too.
-    known = inspect.signature(cls).parameters
+    known = _parameters(cls.__name__)
     try:
         return cls(**{name: value for name, value in config.items() if name in known})
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigError(key, dict(identifier), f"not a valid initializer: {error}") from None
+
+
+@functools.cache
+def _parameters(class_name: str) -> frozenset[str]:
+    return frozenset(inspect.signature(_BY_NAME[class_name]).parameters)
 
 
 def serialize(initializer: Any) -> Any:

@@ -107,7 +107,8 @@ class VariableLike(Protocol):
     @property
     def trainable(self) -> bool: ...
 
-    def assign(self, value: NDArray[Any]) -> None: ...
+    def assign_together(self, pairs: list[tuple[Any, NDArray[Any]]]) -> None:
+        """Give this and other variables their values, all at one moment."""
 
 
 class WeightedObject(Protocol):

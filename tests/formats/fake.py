@@ -20,8 +20,9 @@ class Variable:
         self.name, self.shape, self.trainable = name, shape, trainable
         self.value: Any = None
 
-    def assign(self, value: Any) -> None:
-        self.value = np.asarray(value)
+    def assign_together(self, pairs: list[tuple[Variable, Any]]) -> None:
+        for variable, value in pairs:
+            variable.value = np.asarray(value)
 
 
 class Layer:

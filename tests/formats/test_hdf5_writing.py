@@ -53,6 +53,27 @@ def test_the_hdf5_library_reads_what_is_written() -> None:
         assert "dense_100" not in file["many"]
 
 
+@pytest.mark.parametrize("count", [0, 1, 8, 9, 256, 257, 8_192, 8_193, 10_000])
+def test_groups_of_any_width_are_read_and_take_room_for_their_members_alone(count: int) -> None:
+    root = Group()
+    root.at("narrow").children["x"] = np.zeros(1, np.float32)
+    before = len(write_hdf5(root))
+    wide = root.at("wide")
+    for number in range(count):
+        wide.children[f"layer_{number}"] = np.full(1, number, np.int32)
+    data = write_hdf5(root)
+    assert len(data) - before < 1300 + 400 * count
+    with h5py.File(io.BytesIO(data), "r") as file:
+        assert sorted(file["wide"]) == sorted(wide.children)
+        for number in range(0, count, 53):
+            assert file[f"wide/layer_{number}"][0] == number
+        assert f"layer_{count}" not in file["wide"]
+    ours = HDF5File(data, "memory")
+    assert sorted(ours.children(("wide",))) == sorted(wide.children)
+    for number in range(0, count, 97):
+        assert ours.stored(("wide", f"layer_{number}")).read()[0] == number
+
+
 def test_our_reader_reads_what_is_written() -> None:
     root, arrays = example()
     file = HDF5File(write_hdf5(root), "memory")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What ``model.save`` and ``unrolled convert`` write is loaded by live Keras and gives the same numbers there.
 
-Every fixture, every case of a layer and every case of an operation.
+Every fixture, every case of a layer and every case of an operation where UNROLLED_CONVERSIONS=all is set. Else
+every eighth of each, and the cases of attention: all of them take Keras more than seven minutes.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning")
 
 
+EVERY = 1 if os.environ.get("UNROLLED_CONVERSIONS") == "all" else 8
+
+
 def assert_keras_agrees(model: Any, x: Any, path: Path, name: str) -> None:
     """Write ``model``, and have live Keras load the file and run it on ``x``."""
     if not save(model, path, name):
@@ -56,7 +60,7 @@ def plain(value: Any) -> Any:
     return np.asarray(value)
 
 
-@pytest.mark.parametrize("case", all_fixtures(), ids=str)
+@pytest.mark.parametrize("case", all_fixtures()[::EVERY], ids=str)
 def test_keras_gives_the_numbers_of_every_converted_fixture(case: Any, tmp_path: Path) -> None:
     model = unrolled.load_model(case.path, weights=case.weights_path)
     assert_keras_agrees(model, inputs_of(case.arrays(), model), tmp_path / "new.keras", str(case))
@@ -90,7 +94,7 @@ def masked(x: Any, array: Any, mask: Any) -> Any:
     return layers.Masking()(x)
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: f"{n}-{CASES[n]['class_name']}")
+@pytest.mark.parametrize("number", range(0, len(CASES), EVERY), ids=lambda n: f"{n}-{CASES[n]['class_name']}")
 def test_keras_gives_the_numbers_of_every_converted_layer(number: int, tmp_path: Path) -> None:
     case = CASES[number]
     layer = make_layer(layers, case)
@@ -113,7 +117,9 @@ def test_keras_gives_the_numbers_of_every_converted_layer(number: int, tmp_path:
     assert_keras_agrees(model, one_or_all(arrays), tmp_path / "new.keras", f"layer-{case['class_name']}")
 
 
-@pytest.mark.parametrize("number", range(len(OPERATION_CASES)), ids=lambda n: f"{n}-{OPERATION_CASES[n][0]}")
+@pytest.mark.parametrize(
+    "number", range(0, len(OPERATION_CASES), EVERY), ids=lambda n: f"{n}-{OPERATION_CASES[n][0]}"
+)
 def test_keras_gives_the_numbers_of_every_converted_operation(number: int, tmp_path: Path) -> None:
     name, config, args, _ = OPERATION_CASES[number]
     inputs: list[Any] = []

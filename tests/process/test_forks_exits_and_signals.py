@@ -105,6 +105,113 @@ def test_a_child_computes_with_the_threads_that_it_sets() -> None:
     )
 
 
+def test_a_thread_that_forks_while_it_holds_a_lock_leaves_it_in_both_processes() -> None:
+    check(
+        """
+        from unrolled.engine.locks import ForkSafeLock
+
+        lock = ForkSafeLock()
+        child = None
+        with lock, lock:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+        if child != 0:
+            assert os.waitpid(child, 0)[1] == 0
+        free = []
+        thread = threading.Thread(target=lambda: free.append(lock._lock.acquire(timeout=10)))
+        thread.start()
+        thread.join()
+        if child == 0:
+            os._exit(0 if free == [True] else 1)
+        assert free == [True]
+        """
+    )
+
+
+def test_a_child_forked_while_other_threads_compile_plans_compiles_its_own() -> None:
+    check(
+        """
+        from unrolled.engine.variables import PlanCache
+
+        def fresh():
+            made = unrolled.Sequential([layers.Input((None, 16)), layers.GRU(16)])
+            made.set_weights([np.full(weight.shape, 0.01, np.float32) for weight in made.weights])
+            return made
+
+        shared = [fresh()]
+        right = shared[0].predict(x)
+        cache, entered, leave = PlanCache(), threading.Event(), threading.Event()
+
+        def compile_for_long():
+            entered.set()
+            leave.wait()
+            return "parent's"
+
+        def compute():
+            while not leave.is_set():
+                shared[0] = fresh()
+                shared[0].predict(x)
+
+        threads = [threading.Thread(target=compute) for _ in range(3)]
+        threads.append(threading.Thread(target=lambda: cache.get_or_compile("key", compile_for_long)))
+        for thread in threads:
+            thread.start()
+        entered.wait()
+        codes = []
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                same = np.array_equal(shared[0].predict(x), right)
+                same &= cache.get_or_compile("key", lambda: "child's") == "child's"
+                os._exit(0 if same else 1)
+            codes.append(os.waitpid(child, 0)[1])
+        leave.set()
+        for thread in threads:
+            thread.join()
+        assert codes == [0] * 20, codes
+        assert cache.get("key") == "parent's"
+        """
+    )
+
+
+def test_a_child_forked_in_the_middle_of_a_stateful_call_has_the_states_of_before_or_after_it() -> None:
+    check(
+        """
+        stateful = unrolled.Sequential(
+            [layers.Input(batch_shape=(64, None, 16)), layers.LSTM(32, stateful=True, return_sequences=True)])
+        allowed = []
+        for _ in range(194):
+            allowed.append(stateful.predict(x, batch_size=64, verbose=0).tobytes())
+        stateful.reset_state()
+        is_over = False
+        count = 0
+
+        def compute():
+            global count
+            while not is_over and count < 190:
+                stateful.predict(x, batch_size=64, verbose=0)
+                count += 1
+
+        thread = threading.Thread(target=compute)
+        thread.start()
+        codes = []
+        for _ in range(15):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                near = allowed[max(0, count - 1):count + 3]
+                y = stateful.predict(x, batch_size=64, verbose=0).tobytes()
+                os._exit(0 if y in near else 1)
+            codes.append(os.waitpid(child, 0)[1])
+        is_over = True
+        thread.join()
+        assert codes == [0] * 15, codes
+        """
+    )
+
+
 def test_a_stateful_model_and_a_fork_share_no_lock() -> None:
     check(
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The Python of docs/streaming.md runs, and so do the examples."""
+"""The Python of docs/streaming.md and docs/processes.md runs, and so do the examples."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ import pytest
 import unrolled
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "streaming.md").read_text("utf-8"), re.DOTALL)
+BLOCKS = [
+    (name, block)
+    for name in ("docs/streaming.md", "docs/processes.md")
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / name).read_text("utf-8"), re.DOTALL)
+]
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_the_python_of_the_guide_runs(number, monkeypatch):
+def test_the_python_of_the_guides_runs(number, monkeypatch):
     monkeypatch.chdir(ROOT)
-    exec(compile(BLOCKS[number], f"docs/streaming.md, block {number}", "exec"), {})
+    name, block = BLOCKS[number]
+    exec(compile(block, f"{name}, block {number}", "exec"), {})
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,11 @@ class Variable:
         """
         assign_together([(self, value)])
 
+    @staticmethod
+    def assign_together(pairs: Sequence[tuple[Variable, ArrayLike]]) -> None:
+        """See ``assign_together``, for those who may not import this module."""
+        assign_together(pairs)
+
     # -------------------------------------------------------------------- copies
 
     def __getstate__(self) -> dict[str, Any]:
@@ -246,6 +251,31 @@ def assign_together(pairs: Sequence[tuple[Variable, ArrayLike]]) -> None:
             variable._value, variable._initializer = array, None
         for variable, _ in checked:
             variable._holders.invalidate(options=False)
+
+
+class Snapshot:
+    """The values that variables have at one moment, for pickles and copies, which read them one by one.
+
+    Parameters
+    ----------
+    variables : sequence of Variable
+        Whose values are kept.
+    """
+
+    def __init__(self, variables: Sequence[Variable]) -> None:
+        found = values_together(variables)
+        self._pairs = [(variable, found[id(variable)]) for variable in variables]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Snapshot:
+        other: Snapshot = object.__new__(Snapshot)
+        other._pairs = [(copy.deepcopy(variable, memo), value) for variable, value in self._pairs]
+        return other
+
+    def restore(self) -> None:
+        """Give the variables, which no call has seen yet, the values back."""
+        for variable, value in self._pairs:
+            value.flags.writeable = False
+            variable._value = value
 
 
 def values_together(

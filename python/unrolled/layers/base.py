@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unrolled.engine import tree
 from unrolled.engine.lowering import Flow, Lowering, Shape, lowered
-from unrolled.engine.variables import Holders, PlanCache, Variable, assign_together, values_together
+from unrolled.engine.variables import Holders, PlanCache, Snapshot, Variable, assign_together, values_together
 from unrolled.errors import StreamError, printable
 from unrolled.layers import options
 from unrolled.layers.calls import (
@@ -136,10 +136,13 @@ class Layer(metaclass=LayerType):
         """What a pickle or a deep copy holds: no plans, and no calls, which belong to models."""
         state = {key: value for key, value in self.__dict__.items() if key not in ("_plans", "holders")}
         state["nodes"] = [node for node in self.nodes if not node.parents]
+        state["snapshot"] = Snapshot(self.weights)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        snapshot = state.pop("snapshot")
         self.__dict__ |= state
+        snapshot.restore()
         self.__dict__ |= {"_plans": PlanCache(), "holders": Holders()}
 
     def __copy__(self) -> Layer:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Writing HDF5 files of groups, contiguous arrays and short text attributes, as Keras's own files are.
 
-Format: "HDF5 File Format Specification 3.0", version 0 of the superblock, groups by symbol tables. Every
-group is one node of its B-tree: the superblock says how many entries a node may have.
+Format: "HDF5 File Format Specification 3.0", version 0 of the superblock, groups by symbol tables.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _UNDEFINED = 0xFFFFFFFFFFFFFFFF
+# Half of the entries that a node of symbols and a node of a B-tree has room for: the library's defaults.
+_LEAF_K = 4
 _INTERNAL_K = 16
 # Type messages by dtype: class and version, bit field, size, then what the class says of its bits.
 _TYPES = {
@@ -56,9 +57,6 @@ def write_hdf5(root: Group) -> bytes:
 class _Writer:
     def __init__(self, root: Group) -> None:
         self._data = bytearray(96)
-        self._leaf_k = max(4, -(-_widest(root) // 2))
-        if self._leaf_k > 0xFFFF:
-            raise ValueError(f"a group of {2 * self._leaf_k} members is too large")
         header, tree, heap = self._group(root)
         self._superblock(header, tree, heap)
 
@@ -67,7 +65,7 @@ class _Writer:
 
     def _superblock(self, header: int, tree: int, heap: int) -> None:
         versions = struct.pack("<8B", 0, 0, 0, 0, 0, 8, 8, 0)
-        sizes = struct.pack("<HHI", self._leaf_k, _INTERNAL_K, 0)
+        sizes = struct.pack("<HHI", _LEAF_K, _INTERNAL_K, 0)
         addresses = struct.pack("<QQQQ", 0, _UNDEFINED, len(self._data), _UNDEFINED)
         entry = struct.pack("<QQIIQQ", 0, header, 1, 0, tree, heap)
         self._data[:96] = b"\x89HDF\r\n\x1a\n" + versions + sizes + addresses + entry
@@ -84,27 +82,49 @@ class _Writer:
         # The library finds names by halving: they are in the order of their bytes.
         members = sorted((name.encode(), child) for name, child in group.children.items())
         names = bytearray(8)
-        entries = b""
-        last = 0
+        entries = []
         for name, child in members:
-            last = len(names)
             address = self._group(child)[0] if isinstance(child, Group) else self._array(child)
-            entries += struct.pack("<QQII16x", last, address, 0, 0)
+            entries.append((len(names), address))
             names += name + bytes(8 - len(name) % 8)
         segment = self._append(bytes(names))
         # 1: no free space in it.
         heap = self._append(b"HEAP" + struct.pack("<B3xQQQ", 0, len(names), 1, segment))
-        node = b"SNOD" + struct.pack("<BxH", 1, len(members)) + entries
-        node += bytes(8 + 2 * self._leaf_k * 40 - len(node))
-        used = 1 if members else 0
-        leaf = self._append(node) if members else _UNDEFINED
-        tree_node = b"TREE" + struct.pack("<BBHQQ", 0, 0, used, _UNDEFINED, _UNDEFINED)
-        tree_node += struct.pack("<QQQ", 0, leaf, last)
-        tree_node += bytes(24 + (2 * _INTERNAL_K + 1) * 8 + 2 * _INTERNAL_K * 8 - len(tree_node))
-        tree = self._append(tree_node)
+        tree = self._tree(entries)
         messages = [(0x11, struct.pack("<QQ", tree, heap))]
         messages += [(0x0C, _attribute(name, text)) for name, text in group.attributes.items()]
         return self._header(messages), tree, heap
+
+    def _tree(self, entries: list[tuple[int, int]]) -> int:
+        """The address of the B-tree over a group's members, each the place of its name and its header."""
+        children = []
+        for part in _parts(entries, 2 * _LEAF_K):
+            node = b"SNOD" + struct.pack("<BxH", 1, len(part))
+            node += b"".join(struct.pack("<QQII16x", *entry, 0, 0) for entry in part)
+            children.append((part[-1][0], self._append(node.ljust(8 + 2 * _LEAF_K * 40, b"\0"))))
+        level = 0
+        while True:
+            children = self._tree_level(level, children)
+            if len(children) == 1:
+                return children[0][1]
+            level += 1
+
+    def _tree_level(self, level: int, children: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The nodes above ``children``. Each stands with the place of the last name below it."""
+        size = 24 + (2 * _INTERNAL_K + 1) * 8 + 2 * _INTERNAL_K * 8
+        parts = _parts(children, 2 * _INTERNAL_K) or [[]]
+        first = len(self._data) + -len(self._data) % 8
+        addresses = [_UNDEFINED, *(first + size * number for number in range(len(parts))), _UNDEFINED]
+        last, nodes = 0, []
+        for number, part in enumerate(parts):
+            # Between two children stands the last name of the one before.
+            node = b"TREE" + struct.pack(
+                "<BBHQQQ", 0, level, len(part), addresses[number], addresses[number + 2], last
+            )
+            node += b"".join(struct.pack("<QQ", address, name) for name, address in part)
+            last = part[-1][0] if part else 0
+            nodes.append((last, self._append(node.ljust(size, b"\0"))))
+        return nodes
 
     def _array(self, array: NDArray[Any]) -> int:
         if str(array.dtype) not in _TYPES:
@@ -143,7 +163,5 @@ def _attribute(name: str, text: str) -> bytes:
     return head + b"".join(part + bytes(-len(part) % 8) for part in (key, kind, space)) + value
 
 
-def _widest(group: Group) -> int:
-    """The largest number of members that a group has."""
-    inner = [_widest(child) for child in group.children.values() if isinstance(child, Group)]
-    return max([len(group.children), *inner])
+def _parts(values: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]

@@ -115,9 +115,9 @@ class Assignment:
                 )
 
     def apply(self) -> None:
-        """Assign everything."""
-        for variable, values in self._values:
-            variable.assign(values)
+        """Assign everything at once: no call sees some old and some new values."""
+        if self._values:
+            self._values[0][0].assign_together(self._values)
 
 
 def convert_owner(
