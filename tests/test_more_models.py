@@ -37,12 +37,10 @@ def location(key):
 
 
 def is_here(key):
-    """Whether the files are there: those of a checkpoint share the start of their names."""
-    path, weights = location(key)
-    return (
-        path.exists()
-        if weights is None and path.exists()
-        else any((weights or path).parent.glob(f"{(weights or path).name}*"))
+    """Whether the files are there: a checkpoint is what the names of its files start with."""
+    return all(
+        file is None or file.exists() or file.with_name(f"{file.name}.index").exists()
+        for file in location(key)
     )
 
 
