@@ -39,7 +39,7 @@ def test_the_table_is_up_to_date() -> None:
 
 
 def passing_or_ending() -> list[tuple[str, str]]:
-    rules = [(name, SCRIPT["mask_rule"](name, cls)) for name, cls in layer_classes().items()]
+    rules = [(name, cls.mask_rule) for name, cls in layer_classes().items()]
     return [(name, rule) for name, rule in rules if rule in ("passes", "ends")]
 
 

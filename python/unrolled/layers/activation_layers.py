@@ -54,6 +54,8 @@ class ReLU(ActivationLayer):
     [[0.0, 1.0, 2.0]]
     """
 
+    keras_versions: ClassVar = "2, 3"
+
     def __init__(
         self,
         max_value: float | None = None,
@@ -171,6 +173,8 @@ class ThresholdedReLU(ActivationLayer):
     [[0.0, 2.0]]
     """
 
+    keras_versions: ClassVar = "1, 2"
+
     def __init__(self, theta: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.theta = not_negative("theta", theta)
@@ -179,6 +183,13 @@ class ThresholdedReLU(ActivationLayer):
         return activations.Activation(
             "thresholded_relu", "thresholded_relu", self.theta, config=serialize_layer(self)
         )
+
+    def in_keras_3(self, serialized: dict[str, Any]) -> dict[str, Any]:
+        """As ReLU, which has the option ``threshold``."""
+        config = {
+            ("threshold" if key == "theta" else key): value for key, value in serialized["config"].items()
+        }
+        return serialized | {"class_name": "ReLU", "config": config}
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"theta": self.theta}
@@ -281,6 +292,9 @@ class Softmax(Layer):
     [[0.25, 0.25, 0.25, 0.25]]
     """
 
+    keras_versions: ClassVar = "2, 3"
+    mask_rule: ClassVar = "used where it broadcasts to the input"
+    old_mask_rule: ClassVar = "rows without anything allowed get equal weights; Keras 3.10: zeros"
     ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
     min_rank: ClassVar = 2
 

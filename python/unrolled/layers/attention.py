@@ -75,6 +75,11 @@ class DotAttention(Merging):
         Keras 2: as ``use_causal_mask=True`` in every call.
     """
 
+    mask_rule: ClassVar = "used; the query's passes"
+    keras_versions: ClassVar = "2, 3"
+    old_mask_rule: ClassVar = (
+        "the mask after it is that of the query tensor, or none; Keras 3.11: the one that was given"
+    )
     ignored_config: ClassVar = {"seed": "seeds dropout only"}
 
     def __init__(
@@ -327,6 +332,13 @@ class MultiHeadAttention(Layer):
     (2, 5, 8)
     """
 
+    mask_rule: ClassVar = "used; the query's passes"
+    keras_versions: ClassVar = "2, 3"
+    old_mask_rule: ClassVar = (
+        "rows without anything allowed get equal weights, a query_mask that is given counts, and "
+        "inputs keep their masks for other layers; Keras 3.10: zeros, the tensor's own, and no "
+        "masks"
+    )
     ignored_config: ClassVar = TRAINING_ONLY | {
         "seed": "seeds dropout only",
         "flash_attention": "chooses between equal ways to compute",

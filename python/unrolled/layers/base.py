@@ -42,6 +42,7 @@ from unrolled.layers.options import LayerType, making, set_semantics
 from unrolled.layers.registry import SEMANTICS, deserialize_value, semantics_from
 from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.semantics import KERAS_3, Semantics
+from unrolled.spec import LayerFacts
 
 # Effects of training=True; see ``Layer.training_effect``.
 DRAWS_RANDOM_NUMBERS = "draws random numbers"
@@ -82,6 +83,18 @@ class Layer(metaclass=LayerType):
         A value that the layer cannot honour (a ``ValueError``).
     """
 
+    # What readers and writers of files must know of the class.
+    facts: ClassVar[LayerFacts] = LayerFacts()
+    # For the documents: what becomes of a mask that arrives, and the lines of Keras that have the class.
+    mask_rule: ClassVar[str] = "passes"
+    keras_versions: ClassVar[str] = "1, 2, 3"
+    # Whether Keras 3's int8 form of the layer runs.
+    has_int8: ClassVar[bool] = False
+    # What older rules of masks do here and today's do not, where a version changed them.
+    old_mask_rule: ClassVar[str] = (
+        "masked steps at the start give the initial state, or a mask is heeded beside states that are given; "
+        "Keras 3 does neither"
+    )
     # Config key to the reason why it cannot change inference. Inherited: see ignored_keys().
     ignored_config: ClassVar[Mapping[str, str]] = {}
     # Ranks of an input (batch axis counted); None where any from min_rank on serves.
@@ -203,6 +216,10 @@ class Layer(metaclass=LayerType):
         if semantics != KERAS_3:
             set_semantics(layer, semantics)
         return layer
+
+    def in_keras_3(self, serialized: dict[str, Any]) -> dict[str, Any]:
+        """The serialised form as Keras 3's class takes it, where that differs from ours."""
+        return serialized
 
     # ----------------------------------------------------------------- weights
 

@@ -84,6 +84,8 @@ class InputLayer(Layer):
     (None, 7, 3)
     """
 
+    mask_rule: ClassVar = "none"
+    keras_versions: ClassVar = "2, 3"
     ignored_config: ClassVar = {
         "optional": "every input must be given here",
         "input_tensor": "only a graph being built in Keras has one",
@@ -229,6 +231,7 @@ class Dense(Layer):
     (2, 7, 4)
     """
 
+    has_int8: ClassVar = True
     ignored_config: ClassVar = TRAINING_ONLY | LORA_IGNORED
     min_rank: ClassVar = 2
 
@@ -341,6 +344,8 @@ class Embedding(Layer):
     ((1, 3, 4), [[True, False, True]])
     """
 
+    mask_rule: ClassVar = "made by `mask_zero`: `ids != 0`"
+    has_int8: ClassVar = True
     ignored_config: ClassVar = (
         TRAINING_ONLY
         | LORA_IGNORED
@@ -468,6 +473,7 @@ class Masking(Layer):
     ([[[1.0, 2.0], [0.0, 0.0]]], [[True, False]])
     """
 
+    mask_rule: ClassVar = "made: any feature differs from `mask_value`; masked steps are zeroed"
     min_rank: ClassVar = 2
     stream_obstacle: ClassVar = None
 
@@ -545,6 +551,9 @@ class Identity(Layer):
     [[1.0]]
     """
 
+    mask_rule: ClassVar = "Keras 3: passes; before: ends"
+    old_mask_rule: ClassVar = "drops the mask; Keras 3 passes it on"
+    keras_versions: ClassVar = "2, 3"
     stream_obstacle: ClassVar = None
     takes_id_sequences: ClassVar = True
 

@@ -56,6 +56,9 @@ class EinsumDense(Layer):
     (5, 7, 2, 3)
     """
 
+    mask_rule: ClassVar = "ends"
+    has_int8: ClassVar = True
+    keras_versions: ClassVar = "2, 3"
     ignored_config: ClassVar = (
         TRAINING_ONLY | LORA_IGNORED | {"gptq_unpacked_column_size": "quantised layers are refused"}
     )

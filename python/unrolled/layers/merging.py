@@ -25,6 +25,7 @@ from unrolled.layers.symbolic import KerasTensor
 class Merging(Layer):
     """Base: takes a list of inputs."""
 
+    keras_versions: ClassVar = "2, 3"
     stream_obstacle: ClassVar = "compares every timestep with every other"
 
     input_count: ClassVar[int | None] = None
@@ -100,6 +101,8 @@ class Elementwise(Merging):
         ``name`` and the like.
     """
 
+    mask_rule: ClassVar = "Keras 3.4 on: OR, and none where an input has none; before: AND of those there are"
+    old_mask_rule: ClassVar = "masks that meet are combined by AND, or end here; Keras 3.4 and later: OR"
     kind: ClassVar[str]
 
     def find_stream_obstacle(self, x: Any) -> str | None:
@@ -332,6 +335,9 @@ class Concatenate(Merging):
     [[1.0, 1.0, 0.0]]
     """
 
+    mask_rule: ClassVar = "Keras 3.4 on: any() of the inputs'; before: all(); along time: joined"
+    old_mask_rule: ClassVar = "masks that meet are reduced by all(), or end here; Keras 3.4 and later: any()"
+
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = positive_int("axis", axis, minimum=-7, maximum=7)
@@ -454,6 +460,7 @@ class Dot(Merging):
     [[11.0]]
     """
 
+    mask_rule: ClassVar = "ends"
     input_count: ClassVar = 2
     needs_timesteps: ClassVar = True
 

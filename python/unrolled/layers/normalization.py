@@ -255,6 +255,8 @@ class LayerNormalization(ScaleAndCenter):
     [[-1.0, 1.0]]
     """
 
+    keras_versions: ClassVar = "2, 3"
+
     def __init__(self, axis: Any = -1, *, rms_scaling: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # Keras sorts the axes as they stand, negative ones first; the weights have this order.
@@ -315,6 +317,8 @@ class RMSNormalization(Layer):
     [[1.0, -1.0]]
     """
 
+    mask_rule: ClassVar = "ends"
+    keras_versions: ClassVar = "3.9 on"
     min_rank: ClassVar = 2
 
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
@@ -390,6 +394,7 @@ class UnitNormalization(Layer):
     [[0.6 0.8]]
     """
 
+    keras_versions: ClassVar = "2, 3"
     needs_timesteps: ClassVar = True
     min_rank: ClassVar = 2
 
@@ -469,6 +474,8 @@ class GroupNormalization(ScaleAndCenter):
     [[-1.0, 1.0, -1.0, 1.0]]
     """
 
+    keras_versions: ClassVar = "2, 3"
+    mask_rule: ClassVar = "Keras 3: passes; before: used, and refused where Keras fails, on nearly every one"
     stream_obstacle: ClassVar = "normalises over the time axis"
 
     def __init__(self, groups: int = 32, axis: int = -1, **kwargs: Any) -> None:

@@ -16,6 +16,7 @@ from unrolled.layers.base import Layer
 from unrolled.layers.config_values import choice, flag, int_list, positive_int
 from unrolled.layers.normalization import axis_config
 from unrolled.layers.registry import register
+from unrolled.spec import LayerFacts
 
 MAX_CONFIG_NUMBERS = 2**20
 
@@ -59,6 +60,10 @@ class Rescaling(Layer):
     >>> layers.Rescaling(0.5, offset=1.0)(np.array([[2.0, 4.0]])).tolist()
     [[2.0, 3.0]]
     """
+
+    mask_rule: ClassVar = "Keras 3: passes; before: ends"
+    old_mask_rule: ClassVar = "drops the mask; Keras 3 passes it on"
+    keras_versions: ClassVar = "2, 3"
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -125,6 +130,11 @@ class Normalization(Layer):
     >>> layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 1.0])(np.array([[3.0, 2.0]])).tolist()
     [[1.0, 0.0]]
     """
+
+    mask_rule: ClassVar = "Keras 3: passes; before: ends"
+    old_mask_rule: ClassVar = "drops the mask; Keras 3 passes it on"
+    keras_versions: ClassVar = "2, 3"
+    facts: ClassVar = LayerFacts(unused_arrays={2: ()})
 
     def __init__(
         self, axis: Any = -1, mean: Any = None, variance: Any = None, invert: bool = False, **kwargs: Any
@@ -276,6 +286,8 @@ class CategoryEncoding(Layer):
     [[1.0, 0.0, 1.0, 0.0]]
     """
 
+    mask_rule: ClassVar = "ends"
+    keras_versions: ClassVar = "2, 3"
     min_rank: ClassVar = 2
     needs_timesteps: ClassVar = True
 
@@ -343,6 +355,8 @@ class IntegerLookup(Layer):
     [[2, 1, 0]]
     """
 
+    mask_rule: ClassVar = "ends"
+    keras_versions: ClassVar = "2, 3"
     ignored_config: ClassVar = {
         "vocabulary_dtype": "places do not depend on it",
         "vocabulary_size": "follows from the vocabulary",

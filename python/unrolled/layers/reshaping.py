@@ -32,6 +32,7 @@ from unrolled.layers.registry import register
 class Moving(Layer):
     """Base of those whose output has the input's elements and dtype."""
 
+    mask_rule: ClassVar = "ends"
     stream_obstacle: ClassVar = "moves elements between timesteps"
 
     def output_dtype(self, input_dtype: str) -> str:
@@ -342,6 +343,7 @@ class Cropping3D(Cropping):
     (5, 5, 4, 3, 2)
     """
 
+    keras_versions: ClassVar = "2, 3"
     spatial_rank: ClassVar = 3
     input_ranks: ClassVar = (5,)
 
@@ -436,6 +438,7 @@ class ZeroPadding3D(ZeroPadding):
     (5, 4, 4, 4, 1)
     """
 
+    keras_versions: ClassVar = "2, 3"
     spatial_rank: ClassVar = 3
     input_ranks: ClassVar = (5,)
 
@@ -592,5 +595,6 @@ class UpSampling3D(UpSampling):
     (5, 4, 4, 4, 1)
     """
 
+    keras_versions: ClassVar = "2, 3"
     spatial_rank: ClassVar = 3
     input_ranks: ClassVar = (5,)

@@ -28,6 +28,7 @@ from unrolled.layers.convolution.spatial import (
 )
 from unrolled.layers.core import LORA_IGNORED, refuse_quantization
 from unrolled.layers.registry import register
+from unrolled.spec import LayerFacts
 
 
 class WindowedKernel(Layer):
@@ -51,6 +52,7 @@ class WindowedKernel(Layer):
         Where a fresh bias starts.
     """
 
+    mask_rule: ClassVar = "ends"
     ignored_config: ClassVar = TRAINING_ONLY
     spatial_rank: ClassVar[int]
     takes_causal: ClassVar[bool] = True
@@ -196,6 +198,7 @@ class Convolution(WindowedKernel):
         ``input_shape`` and the like.
     """
 
+    facts: ClassVar = LayerFacts(theano_flips=1, theano_orders=True)
     ignored_config: ClassVar = LORA_IGNORED
 
     def __init__(
@@ -312,7 +315,20 @@ class Conv3D(Convolution):
     spatial_rank: ClassVar = 3
 
 
-class DepthwiseConvolution(WindowedKernel):
+class TwoKernels(WindowedKernel):
+    """Base of convolutions with a depthwise and perhaps a pointwise kernel."""
+
+    def in_keras_3(self, serialized: dict[str, Any]) -> dict[str, Any]:
+        """Without the options of one kernel, which tf.keras writes for these, too."""
+        config = {
+            key: value
+            for key, value in serialized["config"].items()
+            if not key.startswith("kernel_") or key == "kernel_size"
+        }
+        return serialized | {"config": config}
+
+
+class DepthwiseConvolution(TwoKernels):
     """Every channel convolved with kernels of its own.
 
     Source: keras 3.15 ``layers/convolutional/base_depthwise_conv.py``. Kernel
@@ -333,6 +349,7 @@ class DepthwiseConvolution(WindowedKernel):
         ``input_shape`` and the like.
     """
 
+    keras_versions: ClassVar = "2, 3"
     ignored_config: ClassVar = {
         "depthwise_regularizer": "adds to the training loss only",
         "depthwise_constraint": "applied after a training step only",
@@ -434,7 +451,7 @@ class DepthwiseConv2D(DepthwiseConvolution):
     spatial_rank: ClassVar = 2
 
 
-class SeparableConvolution(WindowedKernel):
+class SeparableConvolution(TwoKernels):
     """A depthwise convolution, then a mixture of its channels at every position.
 
     Source: keras 3.15 ``layers/convolutional/base_separable_conv.py``. Depthwise kernel
@@ -553,6 +570,7 @@ class SeparableConv1D(SeparableConvolution):
     (2, 7, 4)
     """
 
+    keras_versions: ClassVar = "2, 3"
     spatial_rank: ClassVar = 1
 
 
@@ -596,6 +614,7 @@ class TransposedConvolution(WindowedKernel):
         ``input_shape`` and the like.
     """
 
+    keras_versions: ClassVar = "2, 3"
     needs_timesteps: ClassVar = True
     takes_causal: ClassVar = False
     stream_obstacle: ClassVar = "spreads every timestep over several"
@@ -747,6 +766,7 @@ class Conv2DTranspose(TransposedConvolution):
     (None, 9, 11, 3)
     """
 
+    facts: ClassVar = LayerFacts(theano_flips=1)
     spatial_rank: ClassVar = 2
 
 

@@ -45,6 +45,7 @@ class Pooling(Layer):
         ``input_shape`` and the like.
     """
 
+    mask_rule: ClassVar = "ends"
     stream_obstacle: ClassVar = "gives fewer timesteps than it gets"
     spatial_rank: ClassVar[int]
     kind: ClassVar[str]
@@ -104,6 +105,7 @@ class GlobalPooling(Layer):
         ``input_shape`` and the like.
     """
 
+    mask_rule: ClassVar = "ends"
     spatial_rank: ClassVar[int]
     kind: ClassVar[str]
 
@@ -338,6 +340,7 @@ class GlobalAveragePooling1D(GlobalPooling):
     (2, 3)
     """
 
+    mask_rule: ClassVar = "used: mean over unmasked steps; ends"
     spatial_rank: ClassVar = 1
     input_ranks: ClassVar = (3,)
     kind: ClassVar = "mean"

@@ -123,6 +123,13 @@ class ReshapeOperation(Operation):
     def lower(self, plan: Lowering, x: Any) -> Flow:  # type: ignore[override]
         return self.result(plan.ops.reshape(x.value, self._row(x)), x)
 
+    def in_keras_3(self, serialized: dict[str, Any]) -> dict[str, Any]:
+        """Without None, which stands for one size that Keras 3 wants said."""
+        rows = {node.outputs.shape[1:] for node in self.nodes}
+        if None in self.newshape and len(rows) == 1 and None not in (row := rows.pop()):
+            return serialized | {"config": serialized["config"] | {"newshape": (-1, *row)}}
+        return serialized
+
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"newshape": self.newshape}
 

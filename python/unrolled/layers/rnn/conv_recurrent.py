@@ -27,6 +27,7 @@ from unrolled.layers.convolution.spatial import (
 from unrolled.layers.registry import register
 from unrolled.layers.rnn.cells import CELL_IGNORED, cell_activation
 from unrolled.layers.rnn.recurrent import Recurrent
+from unrolled.spec import LayerFacts, set_facts
 
 LINEAR = _core.Activation("linear")
 
@@ -201,6 +202,10 @@ class ConvLSTMCell(Layer):
         }
 
 
+# Files name the layers that hold the cell, never the cell.
+set_facts("ConvLSTMCell", LayerFacts(gates=4, theano_flips=2))
+
+
 class ConvLSTM(Recurrent):
     """An LSTM whose products are convolutions: gate blocks i, f, c, o; c' = f c + i g, h' = o activation(c').
 
@@ -227,6 +232,11 @@ class ConvLSTM(Recurrent):
         Options of ``Recurrent``, ``input_shape`` and the like.
     """
 
+    keras_versions: ClassVar = "2, 3"
+    facts: ClassVar = LayerFacts(takes_states=True, recurrent_activation="convolutional")
+    old_mask_rule: ClassVar = (
+        "masked steps repeat the previous output; Keras 3 gives zeros under Bidirectional"
+    )
     ignored_config: ClassVar = CELL_IGNORED
     spatial_rank: ClassVar[int]
 
@@ -380,6 +390,7 @@ class ConvLSTM2D(ConvLSTM):
     (2, 7, 6, 6, 4)
     """
 
+    keras_versions: ClassVar = "1, 2, 3"
     spatial_rank: ClassVar = 2
     input_ranks: ClassVar = (5,)
 

@@ -25,6 +25,7 @@ from unrolled.layers.rnn.cells import (
     StackedRNNCells,
     cell_list,
 )
+from unrolled.spec import LayerFacts
 
 
 class Recurrent(Layer):
@@ -49,6 +50,8 @@ class Recurrent(Layer):
         Keras 2 only: input and sequence output are ``(timesteps, batch, ...)``.
     """
 
+    mask_rule: ClassVar = "passes with `return_sequences`"
+    facts: ClassVar = LayerFacts(takes_states=True)
     input_ranks: ClassVar = (3,)
     # tf.keras writes out that there are none.
     call_arguments: ClassVar = frozenset({"constants"})
@@ -542,6 +545,7 @@ class LSTM(SingleCell):
     ((4, 6), (4, 6))
     """
 
+    facts: ClassVar = LayerFacts(takes_states=True, recurrent_activation="gated")
     cell_class: ClassVar = LSTMCell
 
     def __init__(
@@ -580,6 +584,7 @@ class GRU(SingleCell):
     (4, 6)
     """
 
+    facts: ClassVar = LayerFacts(takes_states=True, recurrent_activation="gated", has_reset_after=True)
     cell_class: ClassVar = GRUCell
 
     def __init__(
@@ -613,6 +618,9 @@ class RNN(Recurrent):
     >>> layer(np.zeros((2, 7, 5), np.float32)).shape
     (2, 3)
     """
+
+    facts: ClassVar = LayerFacts(takes_states=True, inner_layers=("cell",))
+    keras_versions: ClassVar = "2, 3"
 
     def __init__(self, cell: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
