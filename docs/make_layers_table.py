@@ -15,13 +15,19 @@ from unrolled.layers.registry import layer_classes, operation_classes
 
 TARGET = Path(__file__).with_name("layers.md")
 KIND = {
-    "core": "Core", "recurrent": "Recurrent", "cells": "Recurrent", "conv_recurrent": "Recurrent",
-    "wrappers": "Wrappers", "attention": "Attention", "einsum": "Core", "merging": "Merging",
-    "convolution": "Convolution", "pooling": "Pooling", "normalization": "Normalisation",
-    "regularization": "Regularisation", "reshaping": "Reshaping", "preprocessing": "Preprocessing",
-    "activation_layers": "Activations",
+    "core": "Core", "embedding": "Core", "input_layer": "Core", "einsum": "Core",
+    "recurrent": "Recurrent", "cells": "Recurrent", "conv_recurrent": "Recurrent",
+    "wrappers": "Wrappers", "attention": "Attention", "multi_head_attention": "Attention",
+    "merging": "Merging", "concatenation": "Merging", "dot": "Merging",
+    "convolution": "Convolution", "depthwise": "Convolution", "transposed": "Convolution", "pooling": "Pooling",
+    "normalization": "Normalisation", "unit_normalization": "Normalisation",
+    "regularization": "Regularisation", "reshaping": "Reshaping", "resizing": "Reshaping",
+    "preprocessing": "Preprocessing", "lookup": "Preprocessing", "activation_layers": "Activations",
 }  # fmt: skip
-ORDER = list(dict.fromkeys(KIND.values()))
+ORDER = [
+    "Core", "Recurrent", "Wrappers", "Attention", "Merging", "Convolution", "Pooling", "Normalisation",
+    "Regularisation", "Reshaping", "Preprocessing", "Activations",
+]  # fmt: skip
 
 GENERIC = {
     "name", "trainable", "dtype", "batch_shape", "batch_input_shape", "input_shape", "input_dim",

@@ -6,6 +6,8 @@ An initializer draws its seed when it is made and gives the same numbers on ever
 >>> from unrolled import initializers
 >>> initializers.get("glorot_uniform")((3, 2)).shape
 (3, 2)
+
+Above 400 lines: one short class for each of Keras's initializers, all of one kind.
 """
 
 from __future__ import annotations

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What every layer is: a config, weights, shapes, a mask rule and a lowering to operations."""
+"""What every layer is: a config, weights, shapes, a mask rule and a lowering to operations.
+
+Above 400 lines, as it is one class, whose parts use each other; what they share with no other part is in
+``calls``, ``options`` and ``symbolic``.
+"""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from unrolled.layers.core import Activation, Masking
 from unrolled.layers.custom import PythonLayer
 from unrolled.layers.registry import changing_serialized, serialize_layer
 from unrolled.layers.rnn.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
-from unrolled.layers.rnn.conv_recurrent import ConvLSTMCell
-from unrolled.layers.rnn.recurrent import Recurrent
+from unrolled.layers.rnn.conv_cells import ConvLSTMCell
+from unrolled.layers.rnn.sweeping import Recurrent
 from unrolled.models.base import Model
 from unrolled.models.functional import Functional
 from unrolled.models.keras_operations import in_keras_graph

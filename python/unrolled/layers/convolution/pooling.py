@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from unrolled.layers.convolution.spatial import (
     window_output,
 )
 from unrolled.layers.registry import register
+
+PoolingClass = TypeVar("PoolingClass", bound=Layer)
 
 
 class Pooling(Layer):
@@ -148,118 +150,72 @@ class GlobalPooling(Layer):
         return super().get_config() | {"data_format": self.data_format, "keepdims": self.keepdims}
 
 
-@register
-class MaxPooling1D(Pooling):
-    """The maximum of windows of timesteps, ``(batch, timesteps, channels)``. See ``Pooling``.
+# What has so many spatial axes, and its shape.
+_DATA = {
+    1: ("timesteps", "(batch, timesteps, channels)"),
+    2: ("images", "(batch, height, width, channels)"),
+    3: ("volumes", "(batch, a, b, c, channels)"),
+}
+_EXAMPLES = {1: (2, 6, 3), 2: (2, 6, 4, 3), 3: (2, 6, 4, 2, 3)}
+_POOLING_DOC = """The {kind} of windows of {data}, ``{shape}``. See ``Pooling``.
 
-    Source: keras 3.15 ``layers/pooling/max_pooling1d.py``. There is no mask.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.MaxPooling1D(2)(np.zeros((2, 6, 3), np.float32)).shape
-    (2, 3, 3)
-    """
-
-    spatial_rank: ClassVar = 1
-    input_ranks: ClassVar = (3,)
-    kind: ClassVar = "max"
-
-
-@register
-class MaxPooling2D(Pooling):
-    """The maximum of windows of images, ``(batch, height, width, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/max_pooling2d.py``. There is no mask.
+    Source: keras 3.15 ``layers/pooling/{file}_pooling{rank}d.py``. There is no mask.
 
     Examples
     --------
     >>> import numpy as np
     >>> from unrolled import layers
-    >>> layers.MaxPooling2D(2)(np.zeros((2, 6, 4, 3), np.float32)).shape
-    (2, 3, 2, 3)
+    >>> layers.{name}(2)(np.zeros({example}, np.float32)).shape
+    {result}
     """
+_GLOBAL_DOC = """The {kind} over all positions of {data}, ``{shape}``. See ``GlobalPooling``.
 
-    spatial_rank: ClassVar = 2
-    input_ranks: ClassVar = (4,)
-    kind: ClassVar = "max"
-
-
-@register
-class MaxPooling3D(Pooling):
-    """The maximum of windows of volumes, ``(batch, a, b, c, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/max_pooling3d.py``. There is no mask.
+    Source: keras 3.15 ``layers/pooling/global_{file}_pooling{rank}d.py``. There is no mask afterwards.
 
     Examples
     --------
     >>> import numpy as np
     >>> from unrolled import layers
-    >>> layers.MaxPooling3D(2)(np.zeros((2, 6, 4, 2, 3), np.float32)).shape
-    (2, 3, 2, 1, 3)
+    >>> layers.{name}()(np.zeros({example}, np.float32)).shape
+    {result}
     """
 
-    spatial_rank: ClassVar = 3
-    input_ranks: ClassVar = (5,)
-    kind: ClassVar = "max"
+
+def _pooling(name: str, rank: int, kind: str) -> type[Pooling]:
+    """``MaxPooling1D`` and the like, which differ in nothing else."""
+    example = _EXAMPLES[rank]
+    halves = (example[0], *(size // 2 for size in example[1:-1]), example[-1])
+    return register(_with_doc(_POOLING_DOC, Pooling, name, rank, kind, halves))
 
 
-@register
-class AveragePooling1D(Pooling):
-    """The mean of windows of timesteps, ``(batch, timesteps, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/average_pooling1d.py``. There is no mask.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.AveragePooling1D(2)(np.zeros((2, 6, 3), np.float32)).shape
-    (2, 3, 3)
-    """
-
-    spatial_rank: ClassVar = 1
-    input_ranks: ClassVar = (3,)
-    kind: ClassVar = "average"
+def _global_pooling(name: str, rank: int, kind: str) -> type[GlobalPooling]:
+    """``GlobalMaxPooling2D`` and the like."""
+    example = _EXAMPLES[rank]
+    return register(_with_doc(_GLOBAL_DOC, GlobalPooling, name, rank, kind, (example[0], example[-1])))
 
 
-@register
-class AveragePooling2D(Pooling):
-    """The mean of windows of images, ``(batch, height, width, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/average_pooling2d.py``. There is no mask.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.AveragePooling2D(2)(np.zeros((2, 6, 4, 3), np.float32)).shape
-    (2, 3, 2, 3)
-    """
-
-    spatial_rank: ClassVar = 2
-    input_ranks: ClassVar = (4,)
-    kind: ClassVar = "average"
+def _with_doc(
+    text: str, base: type[PoolingClass], name: str, rank: int, kind: str, result: tuple[int, ...]
+) -> type[PoolingClass]:
+    data, shape = _DATA[rank]
+    words = {"kind": "maximum" if kind == "max" else "mean", "file": "max" if kind == "max" else "average"}
+    doc = text.format(
+        name=name, rank=rank, data=data, shape=shape, example=_EXAMPLES[rank], result=result, **words
+    )
+    attributes = {"spatial_rank": rank, "input_ranks": (rank + 2,), "kind": kind}
+    return type(name, (base,), attributes | {"__doc__": doc, "__module__": __name__})
 
 
-@register
-class AveragePooling3D(Pooling):
-    """The mean of windows of volumes, ``(batch, a, b, c, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/average_pooling3d.py``. There is no mask.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.AveragePooling3D(2)(np.zeros((2, 6, 4, 2, 3), np.float32)).shape
-    (2, 3, 2, 1, 3)
-    """
-
-    spatial_rank: ClassVar = 3
-    input_ranks: ClassVar = (5,)
-    kind: ClassVar = "average"
+MaxPooling1D = _pooling("MaxPooling1D", 1, "max")
+MaxPooling2D = _pooling("MaxPooling2D", 2, "max")
+MaxPooling3D = _pooling("MaxPooling3D", 3, "max")
+AveragePooling1D = _pooling("AveragePooling1D", 1, "average")
+AveragePooling2D = _pooling("AveragePooling2D", 2, "average")
+AveragePooling3D = _pooling("AveragePooling3D", 3, "average")
+GlobalMaxPooling2D = _global_pooling("GlobalMaxPooling2D", 2, "max")
+GlobalMaxPooling3D = _global_pooling("GlobalMaxPooling3D", 3, "max")
+GlobalAveragePooling2D = _global_pooling("GlobalAveragePooling2D", 2, "mean")
+GlobalAveragePooling3D = _global_pooling("GlobalAveragePooling3D", 3, "mean")
 
 
 @register
@@ -285,44 +241,6 @@ class GlobalMaxPooling1D(GlobalPooling):
         value = plan.ops.concatenate([largest.value, x.value], axis=1)
         largest.next = plan.ops.reduce(value, kind="max", axes=(1,), keepdims=True)
         return largest.next if self.keepdims else plan.ops.squeeze(largest.next, axis=1)
-
-
-@register
-class GlobalMaxPooling2D(GlobalPooling):
-    """The maximum over all positions of images, ``(batch, height, width, channels)``. See ``GlobalPooling``.
-
-    Source: keras 3.15 ``layers/pooling/global_max_pooling2d.py``. There is no mask afterwards.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.GlobalMaxPooling2D()(np.zeros((2, 6, 4, 3), np.float32)).shape
-    (2, 3)
-    """
-
-    spatial_rank: ClassVar = 2
-    input_ranks: ClassVar = (4,)
-    kind: ClassVar = "max"
-
-
-@register
-class GlobalMaxPooling3D(GlobalPooling):
-    """The maximum over all positions of volumes, ``(batch, a, b, c, channels)``. See ``GlobalPooling``.
-
-    Source: keras 3.15 ``layers/pooling/global_max_pooling3d.py``. There is no mask afterwards.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.GlobalMaxPooling3D()(np.zeros((2, 6, 4, 2, 3), np.float32)).shape
-    (2, 3)
-    """
-
-    spatial_rank: ClassVar = 3
-    input_ranks: ClassVar = (5,)
-    kind: ClassVar = "max"
 
 
 @register
@@ -371,44 +289,6 @@ class GlobalAveragePooling1D(GlobalPooling):
         )
         result = Flow(value, last_shape)
         return restore_format(plan, result, self.data_format) if self.keepdims else result
-
-
-@register
-class GlobalAveragePooling2D(GlobalPooling):
-    """The mean over all positions of images, ``(batch, height, width, channels)``. See ``GlobalPooling``.
-
-    Source: keras 3.15 ``layers/pooling/global_average_pooling2d.py``. There is no mask afterwards.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.GlobalAveragePooling2D()(np.zeros((2, 6, 4, 3), np.float32)).shape
-    (2, 3)
-    """
-
-    spatial_rank: ClassVar = 2
-    input_ranks: ClassVar = (4,)
-    kind: ClassVar = "mean"
-
-
-@register
-class GlobalAveragePooling3D(GlobalPooling):
-    """The mean over all positions of volumes, ``(batch, a, b, c, channels)``. See ``GlobalPooling``.
-
-    Source: keras 3.15 ``layers/pooling/global_average_pooling3d.py``. There is no mask afterwards.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.GlobalAveragePooling3D()(np.zeros((2, 6, 4, 2, 3), np.float32)).shape
-    (2, 3)
-    """
-
-    spatial_rank: ClassVar = 3
-    input_ranks: ClassVar = (5,)
-    kind: ClassVar = "mean"
 
 
 MaxPool1D = MaxPooling1D

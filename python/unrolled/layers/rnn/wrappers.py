@@ -11,7 +11,7 @@ from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import is_shape
 from unrolled.layers.registry import register, serialize_layer
-from unrolled.layers.rnn.recurrent import Recurrent, check_mask, hide_mask, show_mask, split_states
+from unrolled.layers.rnn.sweeping import Recurrent, check_mask, hide_mask, show_mask, split_states
 from unrolled.spec import LayerFacts
 
 MERGE_MODES = ("concat", "sum", "mul", "ave", None)
