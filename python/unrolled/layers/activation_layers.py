@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import activations, initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, flag, int_list, not_negative, number
@@ -24,7 +25,7 @@ class ActivationLayer(Layer):
         """The activation, for a layer that is given this one as its activation."""
         raise NotImplementedError
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return activations.stream_obstacle(x.shape, self.as_activation())
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
@@ -230,12 +231,12 @@ class PReLU(Layer):
         self.alpha_initializer = initializers.get(alpha_initializer, "alpha_initializer")
         axes = [] if shared_axes is None else shared_axes
         self.shared_axes = int_list("shared_axes", [axes] if isinstance(axes, int) else axes, 1, 7)
-        self.alpha: Any = None
+        self.alpha: Variable | None = None
 
     def as_activation(self) -> activations.Activation:
         raise ConfigError("activation", self.class_name, "PReLU has weights: use it as a layer of its own")
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         rank = len(input_shape)
         if any(axis >= rank for axis in self.shared_axes):
             raise ValueError(
@@ -247,8 +248,8 @@ class PReLU(Layer):
         ]
         self.alpha = self.add_weight("alpha", shape, self.alpha_initializer)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
-        if len(x.shape) > 2 and self.alpha.shape[0] != 1:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
+        if len(x.shape) > 2 and self.alpha is not None and self.alpha.shape[0] != 1:
             return "has an alpha for every timestep (shared_axes=[1] would do)"
         return None
 
@@ -306,7 +307,7 @@ class Softmax(Layer):
             raise ConfigError("axis", axis, "softmax over one axis is supported")
         self.axis = int_list("axis", axes, -8, 7)[0]
 
-    def check_input_shape(self, input_shape: Any) -> None:
+    def check_input_shape(self, input_shape: Shape) -> None:
         super().check_input_shape(input_shape)
         rank = len(input_shape)
         if not 0 < (self.axis + rank if self.axis < 0 else self.axis) < rank:
@@ -319,7 +320,7 @@ class Softmax(Layer):
         config = None if self.axis == -1 else serialize_layer(self)
         return activations.Activation("softmax", axis=self.axis, config=config)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return activations.stream_obstacle(x.shape, self.as_activation())
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:

@@ -10,6 +10,7 @@ import numpy as np
 from unrolled import _core, activations, initializers
 from unrolled.engine import tree
 from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.variables import Variable
 from unrolled.layers.activation_layers import masked_scores
 from unrolled.layers.base import DRAWS_RANDOM_NUMBERS
 from unrolled.layers.config_values import choice, flag, not_negative
@@ -84,7 +85,7 @@ class DotAttention(Merging):
         self.use_scale = flag("use_scale", use_scale)
         self.dropout = not_negative("dropout", dropout)
         self.causal = flag("causal", causal)
-        self.scale: Any = None
+        self.scale: Variable | None = None
 
     @property
     def training_effect(self) -> str | None:
@@ -204,7 +205,7 @@ class Attention(DotAttention):
     ) -> None:
         super().__init__(use_scale, dropout, causal, **kwargs)
         self.score_mode = choice("score_mode", score_mode, ["dot", "concat"])
-        self.concat_score_weight: Any = None
+        self.concat_score_weight: Variable | None = None
 
     def build_weights(self, input_shape: Any) -> None:
         if self.use_scale:

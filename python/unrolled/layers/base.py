@@ -252,7 +252,7 @@ class Layer(metaclass=LayerType):
         self._own_variables.append(variable)
         return variable
 
-    def expect_size(self, input_shape: Any, axis: int) -> int:
+    def expect_size(self, input_shape: Shape, axis: int) -> int:
         """The size of ``axis``, which weights depend on: later inputs must have the same.
 
         Raises

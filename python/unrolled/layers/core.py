@@ -9,7 +9,8 @@ import numpy as np
 
 from unrolled import activations, initializers
 from unrolled.engine import tree
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, flag, number, positive_int
@@ -107,11 +108,11 @@ class Dense(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self.quantization_config = quantization_config
-        self.kernel_scale: Any = None
-        self.kernel: Any = None
-        self.bias: Any = None
+        self.kernel_scale: Variable | None = None
+        self.kernel: Variable | None = None
+        self.bias: Variable | None = None
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         features = self.expect_size(input_shape, -1)
         self.kernel = self.add_weight(
             "kernel", (features, self.units), self.kernel_initializer, trainable=not self.is_int8
@@ -123,10 +124,10 @@ class Dense(Layer):
                 "kernel_scale", (self.units,), initializers.Ones(), trainable=False
             )
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return activations.output_shape((*input_shape[:-1], self.units), self.activation)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return activations.stream_obstacle(x.shape, self.activation)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
@@ -235,10 +236,10 @@ class Activation(Layer):
         """The activation, for a layer that is given this one as its activation."""
         return self.activation
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return activations.output_shape(input_shape, self.activation)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return activations.stream_obstacle(x.shape, self.activation)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:

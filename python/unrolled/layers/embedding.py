@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, checked_shape, flag, positive_int
 from unrolled.layers.core import LORA_IGNORED, int8_config
@@ -88,7 +89,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
         self.mask_zero = flag("mask_zero", mask_zero)
         self.quantization_config = quantization_config
-        self.embeddings_scale: Any = None
+        self.embeddings_scale: Variable | None = None
         self.input_length: tuple[int | None, ...] = ()
         if input_length is not None:
             lengths = input_length if isinstance(input_length, list | tuple) else [input_length]
@@ -98,9 +99,9 @@ class Embedding(Layer):
         if isinstance(weights, list | tuple) and len(weights) == 1:
             weights = weights[0]
         self._given_weights = None if weights is None else initializers.Constant(weights)
-        self.embeddings: Any = None
+        self.embeddings: Variable | None = None
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         shape = (self.input_dim, self.output_dim)
         self.embeddings = self.add_weight(
             "embeddings", shape, self.embeddings_initializer, trainable=not self.is_int8
@@ -112,7 +113,7 @@ class Embedding(Layer):
         if self._given_weights is not None:
             self.embeddings.assign(self._given_weights(self._given_weights.value_shape))
 
-    def check_input_shape(self, input_shape: Any) -> None:
+    def check_input_shape(self, input_shape: Shape) -> None:
         super().check_input_shape(input_shape)
         lengths = self.input_length
         if lengths and (
@@ -127,7 +128,7 @@ class Embedding(Layer):
                 f"got shape {tuple(input_shape)}"
             )
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         sizes = tuple(input_shape)
         if self.input_length:
             lengths = zip(self.input_length, sizes[1:], strict=True)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import choice, flag, positive_int
@@ -37,7 +37,7 @@ def encode(layer: Layer, plan: Lowering, ids: Flow, mode: str, depth: int) -> Fl
     return Flow(result, shape)
 
 
-def encoded_shape(layer: Layer, shape: Any, mode: str, depth: int) -> Any:
+def encoded_shape(layer: Layer, shape: Shape, mode: str, depth: int) -> Shape:
     """The shape after ``encode``."""
     if mode == "one_hot" and shape[-1] is None:
         raise ValueError(
@@ -100,7 +100,7 @@ class CategoryEncoding(Layer):
 
     stream_obstacle: ClassVar = None
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return encoded_shape(self, input_shape, self.output_mode, self.num_tokens)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
@@ -211,7 +211,7 @@ class IntegerLookup(Layer):
 
     takes_id_sequences: ClassVar = True
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         counts_all = self.output_mode != "int" and len(x.shape) < 3
         return "encodes all timesteps together" if counts_all else None
 
@@ -227,7 +227,7 @@ class IntegerLookup(Layer):
     def output_dtype(self, input_dtype: str) -> str:
         return "int32" if self.output_mode == "int" else "float32"
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if self.output_mode == "int":
             return tuple(input_shape)
         return encoded_shape(self, input_shape, self.output_mode, self.depth)

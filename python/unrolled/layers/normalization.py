@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.base import NORMALISES_BY_THE_BATCH, Layer
 from unrolled.layers.config_values import flag, int_list, not_negative, positive_int
@@ -56,8 +57,8 @@ class ScaleAndCenter(Layer):
         self.scale = flag("scale", scale)
         self.beta_initializer = initializers.get(beta_initializer, "beta_initializer")
         self.gamma_initializer = initializers.get(gamma_initializer, "gamma_initializer")
-        self.gamma: Any = None
-        self.beta: Any = None
+        self.gamma: Variable | None = None
+        self.beta: Variable | None = None
 
     def add_scale_and_center(self, shape: Sequence[int]) -> None:
         """Create gamma and beta, in this order."""
@@ -141,10 +142,10 @@ class BatchNormalization(ScaleAndCenter):
         for key, value in (("virtual_batch_size", virtual_batch_size), ("adjustment", adjustment)):
             if value is not None:
                 raise ConfigError(key, value, "only null is supported")
-        self.moving_mean: Any = None
-        self.moving_variance: Any = None
+        self.moving_mean: Variable | None = None
+        self.moving_variance: Variable | None = None
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         shape = (self.expect_size(input_shape, self.axis),)
         self.add_scale_and_center(shape)
         self.moving_mean = self.add_weight(
@@ -162,7 +163,7 @@ class BatchNormalization(ScaleAndCenter):
     def training_effect(self) -> str | None:
         return NORMALISES_BY_THE_BATCH if self.trainable else None
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return "has statistics for every timestep" if self.axis % len(x.shape) == 1 else None
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
@@ -263,10 +264,10 @@ class LayerNormalization(ScaleAndCenter):
         if flag("rms_scaling", rms_scaling):
             raise ConfigError("rms_scaling", rms_scaling, "use RMSNormalization and export again")
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return time_obstacle(self.axis, x)
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         resolved_axes(self, self.axis, input_shape)
         self.add_scale_and_center([self.expect_size(input_shape, axis) for axis in self.axis])
 
@@ -333,7 +334,7 @@ class GroupNormalization(ScaleAndCenter):
         if isinstance(axis, list | tuple) and len(axis) != 1:
             raise ConfigError("axis", axis, "one axis is supported")
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         size = self.expect_size(input_shape, self.axis)
         resolved_axes(self, [self.axis], input_shape)
         if self.groups == -1:

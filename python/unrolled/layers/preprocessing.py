@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.initializers import LARGEST_FLOAT
 from unrolled.layers.base import Layer
@@ -70,7 +71,7 @@ class Rescaling(Layer):
         self.scale = numbers("scale", scale)
         self.offset = numbers("offset", offset)
 
-    def check_input_shape(self, input_shape: Any) -> None:
+    def check_input_shape(self, input_shape: Shape) -> None:
         super().check_input_shape(input_shape)
         for key, array in (("scale", self.scale), ("offset", self.offset)):
             trailing = tuple(input_shape)[1:][-array.ndim :] if array.ndim else ()
@@ -83,7 +84,7 @@ class Rescaling(Layer):
                     f"an input of shape {tuple(input_shape)}"
                 )
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         inner = len(x.shape) - 2
         by_time = any(array.ndim > inner and array.shape[0] != 1 for array in (self.scale, self.offset))
         return "has a scale or offset for every timestep" if by_time else None
@@ -152,11 +153,11 @@ class Normalization(Layer):
             if (self.input_variance < 0).any():
                 raise ConfigError("variance", variance, "expected numbers from 0 on")
         self._kept: list[int] = []
-        self.mean: Any = None
-        self.variance: Any = None
-        self.count: Any = None
+        self.mean: Variable | None = None
+        self.variance: Variable | None = None
+        self.count: Variable | None = None
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         rank = len(input_shape)
         sizes = {
             axis % rank: self.expect_size(input_shape, axis) for axis in self.axis if -rank <= axis < rank
@@ -191,7 +192,7 @@ class Normalization(Layer):
             )
         return array.reshape(shape[1:])
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return "has a mean for every timestep" if 1 in self._kept else None
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import positive_int
@@ -61,9 +61,9 @@ class Flatten(Moving):
         super().__init__(**kwargs)
         self.data_format = format_name(data_format)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        rest = input_shape[1:]
-        return (input_shape[0], None if any(size is None for size in rest) else math.prod(rest))
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        known = [size for size in input_shape[1:] if size is not None]
+        return (input_shape[0], math.prod(known) if len(known) == len(input_shape) - 1 else None)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         if len(x.shape) > 2:
@@ -111,9 +111,9 @@ class Reshape(Moving):
             raise ConfigError("target_shape", target_shape, "too many elements")
         self.target_shape = tuple(target)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        rest = input_shape[1:]
-        if any(size is None for size in rest):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        rest = [size for size in input_shape[1:] if size is not None]
+        if len(rest) < len(input_shape) - 1:
             return (input_shape[0], *(None if size == -1 else size for size in self.target_shape))
         elements = math.prod(rest)
         known = math.prod(size for size in self.target_shape if size != -1)
@@ -124,15 +124,15 @@ class Reshape(Moving):
             )
         return (input_shape[0], *(elements // known if size == -1 else size for size in self.target_shape))
 
-    def check_input_shape(self, input_shape: Any) -> None:
+    def check_input_shape(self, input_shape: Shape) -> None:
         super().check_input_shape(input_shape)
         self.compute_output_shape(input_shape)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         shape = self.compute_output_shape(x.shape)
         # The sizes that are known, so that only an unknown one is left to the run.
-        known = all(size is not None for size in shape[1:])
-        target = shape[1:] if known else self.target_shape
+        known = [size for size in shape[1:] if size is not None]
+        target = known if len(known) == len(shape) - 1 else self.target_shape
         return Flow(plan.ops.reshape(x.value, target), shape, x.dtype)
 
     def lower_stream(self, plan: Lowering, flows: Sequence[Flow], x: Any, *args: Any, **kwargs: Any) -> Flow:
@@ -178,17 +178,17 @@ class Permute(Moving):
             raise ConfigError("dims", dims, "expected a permutation of 1, 2, ... (at most 7 axes)")
         self.dims = tuple(int(item) for item in items)
 
-    def check_input_shape(self, input_shape: Any) -> None:
+    def check_input_shape(self, input_shape: Shape) -> None:
         if len(input_shape) != len(self.dims) + 1:
             raise ValueError(
                 f"layer {self.name!r} ({self.class_name}): dims {self.dims} expect an input of rank "
                 f"{len(self.dims) + 1} (batch axis counted), got shape {tuple(input_shape)}"
             )
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return None if self.dims[0] == 1 else self.stream_obstacle
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         self.check_input_shape(input_shape)
         return (input_shape[0], *(input_shape[axis] for axis in self.dims))
 
@@ -227,7 +227,7 @@ class RepeatVector(Moving):
         super().__init__(**kwargs)
         self.n = positive_int("n", n, maximum=MAX_EXTENT)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return checked_output(self, (input_shape[0], self.n, input_shape[1]), input_shape)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.layers.config_values import choice
 from unrolled.layers.convolution.spatial import (
     channels_last,
@@ -43,7 +43,7 @@ class Cropping(Moving):
         self.cropping = pairs("cropping", cropping, self.spatial_rank)
         self.data_format = format_name(data_format)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = map_spatial(input_shape, self.data_format, lambda axis, size: size - sum(self.cropping[axis]))
         return checked_output(self, shape, input_shape)
 
@@ -143,7 +143,7 @@ class ZeroPadding(Moving):
         self.padding = pairs("padding", padding, self.spatial_rank)
         self.data_format = format_name(data_format)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = map_spatial(input_shape, self.data_format, lambda axis, size: size + sum(self.padding[axis]))
         return checked_output(self, shape, input_shape)
 
@@ -238,7 +238,7 @@ class UpSampling(Moving):
         self.size = sizes("size", size, self.spatial_rank)
         self.data_format = format_name(data_format)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = map_spatial(input_shape, self.data_format, lambda axis, size: size * self.size[axis])
         return checked_output(self, shape, input_shape)
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import not_negative
 from unrolled.layers.normalization import axis_config, feature_axes, resolved_axes, time_obstacle
@@ -49,12 +50,12 @@ class RMSNormalization(Layer):
         super().__init__(**kwargs)
         self.axis = feature_axes("axis", axis)
         self.epsilon = not_negative("epsilon", epsilon)
-        self.scale: Any = None
+        self.scale: Variable | None = None
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return time_obstacle(self.axis, x)
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         resolved_axes(self, self.axis, input_shape)
         shape = [self.expect_size(input_shape, axis) for axis in self.axis]
         self._check_scale(shape, input_shape)
@@ -126,11 +127,11 @@ class UnitNormalization(Layer):
         super().__init__(**kwargs)
         self.axis = feature_axes("axis", axis)
 
-    def check_input_shape(self, input_shape: Any) -> None:
+    def check_input_shape(self, input_shape: Shape) -> None:
         super().check_input_shape(input_shape)
         resolved_axes(self, self.axis, input_shape)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return time_obstacle(self.axis, x)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:

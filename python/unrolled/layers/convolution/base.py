@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from unrolled import activations, initializers
 from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, flag
 from unrolled.layers.convolution.spatial import (
@@ -72,14 +73,14 @@ class WindowedKernel(Layer):
         self.activation = activations.get(activation)
         self.use_bias = flag("use_bias", use_bias)
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        self.bias: Any = None
+        self.bias: Variable | None = None
 
     @property
     def output_channels(self) -> int:
         """Size of the output's channels axis."""
         raise NotImplementedError
 
-    def check_input_shape(self, input_shape: Any) -> None:
+    def check_input_shape(self, input_shape: Shape) -> None:
         if len(input_shape) != self.spatial_rank + 2:
             raise ValueError(
                 f"layer {self.name!r} ({self.class_name}): expected an input of rank {self.spatial_rank + 2} "
@@ -89,7 +90,7 @@ class WindowedKernel(Layer):
         if self.built:
             self.compute_output_shape(input_shape)
 
-    def input_channels(self, input_shape: Any) -> int:
+    def input_channels(self, input_shape: Shape) -> int:
         """Size of the input's channels axis, which the kernel depends on."""
         return self.expect_size(input_shape, -1 if self.data_format == "channels_last" else 1)
 
@@ -102,7 +103,7 @@ class WindowedKernel(Layer):
             )
         ]
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         last = to_last(input_shape, self.data_format)
         shape = (last[0], *self.output_sizes(last[1:-1]), self.output_channels)
         shape = activations.output_shape(shape, self.activation)
@@ -113,7 +114,7 @@ class WindowedKernel(Layer):
         if self.use_bias:
             self.bias = self.add_weight("bias", (self.output_channels,), self.bias_initializer)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         if self.spatial_rank != 1:
             return "slides its window over the time axis too (TimeDistributed around it would not)"
         if self.data_format != "channels_last":

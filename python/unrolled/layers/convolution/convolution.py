@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from unrolled import activations, initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.config_values import positive_int
 from unrolled.layers.convolution.base import WindowedKernel
@@ -66,13 +67,13 @@ class Convolution(WindowedKernel):
             raise ConfigError("groups", groups, f"{self.filters} filters do not form so many groups")
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         refuse_quantization(quantization_config)
-        self.kernel: Any = None
+        self.kernel: Variable | None = None
 
     @property
     def output_channels(self) -> int:
         return self.filters
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         channels = self.input_channels(input_shape)
         if channels % self.groups:
             raise ValueError(

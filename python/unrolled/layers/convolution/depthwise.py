@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from unrolled import activations, initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.layers.config_values import positive_int
 from unrolled.layers.convolution.base import WindowedKernel
 from unrolled.layers.registry import register
@@ -76,18 +77,18 @@ class DepthwiseConvolution(TwoKernels):
         self.depthwise_initializer = initializers.get(depthwise_initializer, "depthwise_initializer")
         positive_int("groups", groups, maximum=1)
         self.channels = 0
-        self.kernel: Any = None
+        self.kernel: Variable | None = None
 
     @property
     def output_channels(self) -> int:
         return self.channels * self.depth_multiplier
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if not self.channels:
             self.channels = self.input_channels(input_shape)
         return super().compute_output_shape(input_shape)
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         self.channels = self.input_channels(input_shape)
         self.compute_output_shape(input_shape)
         shape = (*self.kernel_size, self.channels, self.depth_multiplier)
@@ -205,14 +206,14 @@ class SeparableConvolution(TwoKernels):
         self.depthwise_initializer = initializers.get(depthwise_initializer, "depthwise_initializer")
         self.pointwise_initializer = initializers.get(pointwise_initializer, "pointwise_initializer")
         positive_int("groups", groups, maximum=1)
-        self.depthwise_kernel: Any = None
-        self.pointwise_kernel: Any = None
+        self.depthwise_kernel: Variable | None = None
+        self.pointwise_kernel: Variable | None = None
 
     @property
     def output_channels(self) -> int:
         return self.filters
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         channels = self.input_channels(input_shape)
         self.compute_output_shape(input_shape)
         self.depthwise_kernel = self.add_weight(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import flag
 from unrolled.layers.convolution.spatial import (
@@ -66,7 +66,7 @@ class Pooling(Layer):
         self.padding = padding_name(padding)
         self.data_format = format_name(data_format)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         last = to_last(input_shape, self.data_format)
         spatial = [
             window_output(size, window, stride, self.padding)
@@ -116,12 +116,12 @@ class GlobalPooling(Layer):
         self.data_format = format_name(data_format)
         self.keepdims = flag("keepdims", keepdims)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         last = to_last(input_shape, self.data_format)
         kept = (1,) * self.spatial_rank if self.keepdims else ()
         return from_last((last[0], *kept, last[-1]), self.data_format if self.keepdims else "channels_last")
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         if self.spatial_rank != 1:
             return "pools over the time axis too (TimeDistributed around it would not)"
         if self.data_format != "channels_last":

@@ -9,6 +9,7 @@ import numpy as np
 
 from unrolled import activations, initializers
 from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.config_values import positive_int
 from unrolled.layers.convolution.base import WindowedKernel
@@ -47,7 +48,7 @@ class TransposedConvolution(WindowedKernel):
     takes_causal: ClassVar = False
     stream_obstacle: ClassVar = "spreads every timestep over several"
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return self.stream_obstacle
 
     def __init__(
@@ -84,7 +85,7 @@ class TransposedConvolution(WindowedKernel):
                 raise ConfigError("output_padding", output_padding, f"expected less than {self.strides}")
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         positive_int("groups", groups, maximum=1)
-        self.kernel: Any = None
+        self.kernel: Variable | None = None
 
     @property
     def output_channels(self) -> int:
@@ -106,7 +107,7 @@ class TransposedConvolution(WindowedKernel):
 
         return [None if size is None else full(axis, size) for axis, size in enumerate(spatial)]
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         channels = self.input_channels(input_shape)
         self.compute_output_shape(input_shape)
         shape = (*self.kernel_size, self.filters, channels)

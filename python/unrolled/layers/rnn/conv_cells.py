@@ -9,6 +9,7 @@ import numpy as np
 
 from unrolled import _core, activations, initializers
 from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import flag, positive_int
@@ -80,9 +81,9 @@ class ConvLSTMCell(Layer):
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self.unit_forget_bias = flag("unit_forget_bias", unit_forget_bias)
-        self.kernel: Any = None
-        self.recurrent_kernel: Any = None
-        self.bias: Any = None
+        self.kernel: Variable | None = None
+        self.recurrent_kernel: Variable | None = None
+        self.bias: Variable | None = None
         # Of the states, channels last; known once built, as Keras takes fixed spatial sizes only.
         self.state_sizes: tuple[int, ...] = ()
 
