@@ -181,7 +181,7 @@ def names() -> list[str]:
     return sorted(_BY_NAME)
 
 
-def get(identifier: Any, key: str = "activation") -> Activation:
+def get(identifier: object, key: str = "activation") -> Activation:
     """The activation that a config or a caller names.
 
     Parameters
@@ -299,7 +299,7 @@ def output_shape(shape: Shape, activation: Activation) -> Shape:
     return (*sizes[:axis], None if size is None else size // 2, *sizes[axis + 1 :])
 
 
-def serialize(activation: Any) -> Any:
+def serialize(activation: object) -> Any:
     """The config value of an activation."""
     return get(activation).serialize()
 

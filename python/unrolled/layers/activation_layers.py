@@ -226,7 +226,9 @@ class PReLU(Layer):
     }
     min_rank: ClassVar = 2
 
-    def __init__(self, alpha_initializer: Any = "zeros", shared_axes: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, alpha_initializer: object = "zeros", shared_axes: object = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.alpha_initializer = initializers.get(alpha_initializer, "alpha_initializer")
         axes = [] if shared_axes is None else shared_axes
@@ -299,7 +301,7 @@ class Softmax(Layer):
     ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
     min_rank: ClassVar = 2
 
-    def __init__(self, axis: Any = -1, robust_masking: bool = False, **kwargs: Any) -> None:
+    def __init__(self, axis: object = -1, robust_masking: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.robust_masking = flag("robust_masking", robust_masking)
         axes = axis if isinstance(axis, list | tuple) else [axis]

@@ -116,7 +116,7 @@ class Layer(metaclass=LayerType):
     _is_made = False
 
     def __init__(
-        self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any
+        self, *, name: str | None = None, trainable: bool = True, dtype: object = None, **kwargs: Any
     ) -> None:
         self.name = automatic_name(self.class_name) if name is None else str(name)
         self.trainable = bool(trainable)
@@ -233,7 +233,12 @@ class Layer(metaclass=LayerType):
         return sorted(self._own_variables, key=lambda variable: not variable.trainable)
 
     def add_weight(
-        self, name: str, shape: Sequence[int], initializer: Any, *, trainable: bool = True
+        self,
+        name: str,
+        shape: Sequence[int],
+        initializer: Callable[[tuple[int, ...]], ArrayLike],
+        *,
+        trainable: bool = True,
     ) -> Variable:
         """Create an own variable; the order of calls is the order in files.
 

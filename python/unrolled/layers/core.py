@@ -27,7 +27,7 @@ _INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32
 _FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
-def tensor_dtype(key: str, dtype: Any) -> str:
+def tensor_dtype(key: str, dtype: object) -> str:
     """The dtype in which a tensor of Keras's ``dtype`` is computed: float32, int32 or bool."""
     name = "float32" if dtype is None else getattr(dtype, "name", dtype)
     if name in _FLOAT_DTYPES:
@@ -93,11 +93,11 @@ class Dense(Layer):
     def __init__(
         self,
         units: int,
-        activation: Any = None,
+        activation: object = None,
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        quantization_config: Any = None,
+        kernel_initializer: object = "glorot_uniform",
+        bias_initializer: object = "zeros",
+        quantization_config: object = None,
         **kwargs: Any,
     ) -> None:
         self.is_int8, self.quantizes_inputs = take_int8(kwargs, quantization_config)
@@ -228,7 +228,7 @@ class Activation(Layer):
 
     ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
 
-    def __init__(self, activation: Any, **kwargs: Any) -> None:
+    def __init__(self, activation: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
 

@@ -42,7 +42,7 @@ class Dot(Merging):
     input_count: ClassVar = 2
     needs_timesteps: ClassVar = True
 
-    def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
+    def __init__(self, axes: object, normalize: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         pair = list(axes) if isinstance(axes, list | tuple) else [axes, axes]
         if len(pair) != 2:

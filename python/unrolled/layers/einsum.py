@@ -69,11 +69,11 @@ class EinsumDense(Layer):
         self,
         equation: str,
         output_shape: Any,
-        activation: Any = None,
+        activation: object = None,
         bias_axes: str | None = None,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        quantization_config: Any = None,
+        kernel_initializer: object = "glorot_uniform",
+        bias_initializer: object = "zeros",
+        quantization_config: object = None,
         **kwargs: Any,
     ) -> None:
         self.is_int8, self.quantizes_inputs = take_int8(kwargs, quantization_config)

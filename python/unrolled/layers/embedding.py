@@ -75,11 +75,11 @@ class Embedding(Layer):
         self,
         input_dim: int,
         output_dim: int,
-        embeddings_initializer: Any = "uniform",
+        embeddings_initializer: object = "uniform",
         mask_zero: bool = False,
-        input_length: Any = None,
+        input_length: object = None,
         weights: Any = None,
-        quantization_config: Any = None,
+        quantization_config: object = None,
         **kwargs: Any,
     ) -> None:
         self.is_int8, _ = take_int8(kwargs, quantization_config)

@@ -53,7 +53,7 @@ class InputLayer(Layer):
         self,
         shape: Any = None,
         batch_size: int | None = None,
-        dtype: Any = None,
+        dtype: object = None,
         sparse: bool | None = False,
         ragged: bool | None = False,
         batch_shape: Any = None,
@@ -113,7 +113,7 @@ class InputLayer(Layer):
 def Input(  # noqa: N802 - Keras's name
     shape: Any = None,
     batch_size: int | None = None,
-    dtype: Any = None,
+    dtype: object = None,
     sparse: bool | None = None,
     ragged: bool | None = None,
     batch_shape: Any = None,

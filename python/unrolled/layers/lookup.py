@@ -169,7 +169,7 @@ class IntegerLookup(Layer):
         num_oov_indices: int = 1,
         mask_token: int | None = None,
         oov_token: int | None = -1,
-        vocabulary: Any = None,
+        vocabulary: object = None,
         output_mode: str = "int",
         pad_to_max_tokens: bool = False,
         invert: bool = False,

@@ -91,12 +91,12 @@ class MultiHeadAttention(Layer):
         dropout: float = 0.0,
         use_bias: bool = True,
         output_shape: Any = None,
-        attention_axes: Any = None,
+        attention_axes: object = None,
         sliding_window: int | None = None,
         use_gate: bool = False,
         softmax_robust_masking: bool = False,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
+        kernel_initializer: object = "glorot_uniform",
+        bias_initializer: object = "zeros",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -47,8 +47,8 @@ class ScaleAndCenter(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
+        beta_initializer: object = "zeros",
+        gamma_initializer: object = "ones",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -120,10 +120,10 @@ class BatchNormalization(ScaleAndCenter):
 
     def __init__(
         self,
-        axis: Any = -1,
+        axis: object = -1,
         *,
-        moving_mean_initializer: Any = "zeros",
-        moving_variance_initializer: Any = "ones",
+        moving_mean_initializer: object = "zeros",
+        moving_variance_initializer: object = "ones",
         renorm: bool = False,
         virtual_batch_size: int | None = None,
         adjustment: Any = None,
@@ -188,7 +188,7 @@ class BatchNormalization(ScaleAndCenter):
         }
 
 
-def feature_axes(key: str, axis: Any) -> list[int]:
+def feature_axes(key: str, axis: object) -> list[int]:
     """``axis`` of a config as a list of axes other than the batch axis, or a ``ConfigError``."""
     axes = int_list(key, axis, -8, 7)
     if not axes or 0 in axes:
@@ -257,7 +257,7 @@ class LayerNormalization(ScaleAndCenter):
 
     keras_versions: ClassVar = "2, 3"
 
-    def __init__(self, axis: Any = -1, *, rms_scaling: bool = False, **kwargs: Any) -> None:
+    def __init__(self, axis: object = -1, *, rms_scaling: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # Keras sorts the axes as they stand, negative ones first; the weights have this order.
         self.axis = sorted(feature_axes("axis", axis))

@@ -138,7 +138,12 @@ class Normalization(Layer):
     facts: ClassVar = LayerFacts(unused_arrays={2: ()})
 
     def __init__(
-        self, axis: Any = -1, mean: Any = None, variance: Any = None, invert: bool = False, **kwargs: Any
+        self,
+        axis: object = -1,
+        mean: object = None,
+        variance: object = None,
+        invert: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.axis = [] if axis is None else int_list("axis", axis, -8, 7)

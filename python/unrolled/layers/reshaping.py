@@ -96,7 +96,7 @@ class Reshape(Moving):
     (5, 6, 2)
     """
 
-    def __init__(self, target_shape: Any, **kwargs: Any) -> None:
+    def __init__(self, target_shape: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         items = [target_shape] if isinstance(target_shape, int) else target_shape
         if not isinstance(items, list | tuple) or len(items) > 7:
@@ -167,9 +167,9 @@ class Permute(Moving):
     (5, 4, 3)
     """
 
-    def __init__(self, dims: Any, **kwargs: Any) -> None:
+    def __init__(self, dims: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        items = list(dims) if isinstance(dims, list | tuple) else [dims]
+        items: list[Any] = list(dims) if isinstance(dims, list | tuple) else [dims]
         if (
             not items
             or len(items) > 7

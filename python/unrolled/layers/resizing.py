@@ -38,7 +38,7 @@ class Cropping(Moving):
 
     spatial_rank: ClassVar[int]
 
-    def __init__(self, cropping: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, cropping: object = 1, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.cropping = pairs("cropping", cropping, self.spatial_rank)
         self.data_format = format_name(data_format)
@@ -233,7 +233,7 @@ class UpSampling(Moving):
 
     spatial_rank: ClassVar[int]
 
-    def __init__(self, size: Any = 2, data_format: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, size: object = 2, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.size = sizes("size", size, self.spatial_rank)
         self.data_format = format_name(data_format)
@@ -307,7 +307,7 @@ class UpSampling2D(UpSampling):
     input_ranks: ClassVar = (4,)
 
     def __init__(
-        self, size: Any = 2, data_format: str | None = None, interpolation: str = "nearest", **kwargs: Any
+        self, size: object = 2, data_format: str | None = None, interpolation: str = "nearest", **kwargs: Any
     ) -> None:
         super().__init__(size, data_format, **kwargs)
         lowered = interpolation.lower() if isinstance(interpolation, str) else interpolation

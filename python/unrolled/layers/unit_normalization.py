@@ -46,7 +46,7 @@ class RMSNormalization(Layer):
     keras_versions: ClassVar = "3.9 on"
     min_rank: ClassVar = 2
 
-    def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
+    def __init__(self, axis: object = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = feature_axes("axis", axis)
         self.epsilon = not_negative("epsilon", epsilon)
@@ -123,7 +123,7 @@ class UnitNormalization(Layer):
     needs_timesteps: ClassVar = True
     min_rank: ClassVar = 2
 
-    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+    def __init__(self, axis: object = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = feature_axes("axis", axis)
 

@@ -53,14 +53,14 @@ class WindowedKernel(Layer):
 
     def __init__(
         self,
-        kernel_size: Any,
-        strides: Any = 1,
+        kernel_size: object,
+        strides: object = 1,
         padding: str = "valid",
         data_format: str | None = None,
-        dilation_rate: Any = 1,
-        activation: Any = None,
+        dilation_rate: object = 1,
+        activation: object = None,
         use_bias: bool = True,
-        bias_initializer: Any = "zeros",
+        bias_initializer: object = "zeros",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -54,8 +54,8 @@ class Pooling(Layer):
 
     def __init__(
         self,
-        pool_size: Any = 2,
-        strides: Any = None,
+        pool_size: object = 2,
+        strides: object = None,
         padding: str = "valid",
         data_format: str | None = None,
         **kwargs: Any,

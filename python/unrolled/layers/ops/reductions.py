@@ -28,7 +28,7 @@ class Reduction(Operation):
     kind: ClassVar[str]
     computes: ClassVar[str | None] = None
 
-    def __init__(self, axis: Any = None, keepdims: bool = False, **kwargs: Any) -> None:
+    def __init__(self, axis: object = None, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if axis is None:
             raise ConfigError("axis", axis, "a reduction over the batch is not supported; name the axes")
@@ -108,7 +108,7 @@ class Extreme(Reduction):
     combine: ClassVar[str]
 
     def __init__(
-        self, axis: Any = None, keepdims: bool = False, initial: float | None = None, **kwargs: Any
+        self, axis: object = None, keepdims: bool = False, initial: float | None = None, **kwargs: Any
     ) -> None:
         super().__init__(axis, keepdims, **kwargs)
         self.initial = None if initial is None else number("initial", initial)

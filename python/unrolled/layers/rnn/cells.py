@@ -28,7 +28,7 @@ CELL_IGNORED = {
 }
 
 
-def cell_activation(key: str, identifier: Any) -> activations.Activation:
+def cell_activation(key: str, identifier: object) -> activations.Activation:
     """An activation that keeps the number of units, or a ``ConfigError``."""
     activation = activations.get(identifier, key)
     if activation.name == "glu":
@@ -63,11 +63,11 @@ class Cell(Layer):
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
+        activation: object = "tanh",
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
+        kernel_initializer: object = "glorot_uniform",
+        recurrent_initializer: object = "orthogonal",
+        bias_initializer: object = "zeros",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -170,8 +170,8 @@ class GatedCell(Cell):
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: object = "tanh",
+        recurrent_activation: object = "sigmoid",
         **kwargs: Any,
     ) -> None:
         super().__init__(units, activation, **kwargs)
@@ -223,8 +223,8 @@ class LSTMCell(GatedCell):
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: object = "tanh",
+        recurrent_activation: object = "sigmoid",
         unit_forget_bias: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -266,8 +266,8 @@ class GRUCell(GatedCell):
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: object = "tanh",
+        recurrent_activation: object = "sigmoid",
         reset_after: bool = True,
         **kwargs: Any,
     ) -> None:

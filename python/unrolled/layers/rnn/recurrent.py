@@ -90,7 +90,7 @@ class SimpleRNN(SingleCell):
 
     cell_class: ClassVar = SimpleRNNCell
 
-    def __init__(self, units: int, activation: Any = "tanh", use_bias: bool = True, **kwargs: Any) -> None:
+    def __init__(self, units: int, activation: object = "tanh", use_bias: bool = True, **kwargs: Any) -> None:
         super().__init__(units=units, activation=activation, use_bias=use_bias, **kwargs)
 
 
@@ -125,7 +125,7 @@ class LSTM(SingleCell):
     cell_class: ClassVar = LSTMCell
 
     def __init__(
-        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+        self, units: int, activation: object = "tanh", recurrent_activation: object = "sigmoid", use_bias: bool = True,
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
@@ -164,7 +164,7 @@ class GRU(SingleCell):
     cell_class: ClassVar = GRUCell
 
     def __init__(
-        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+        self, units: int, activation: object = "tanh", recurrent_activation: object = "sigmoid", use_bias: bool = True,
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
