@@ -124,7 +124,7 @@ class Layer(metaclass=LayerType):
         self.semantics: Semantics = KERAS_3
         self.built = False
         self.nodes: list[Node] = []
-        self._built_shape: Any = None
+        self.built_shape: Any = None
         self._own_variables: list[Variable] = []
         # Axis of the input to the size that the weights were made for.
         self._expected_sizes: dict[int, int] = {}
@@ -132,7 +132,7 @@ class Layer(metaclass=LayerType):
         self.holders = Holders()
         self.declared_input_shape = pop_input_shape(kwargs)
         ignored = self.ignored_keys()
-        self._unused_config = {key: kwargs.pop(key) for key in list(kwargs) if key in ignored}
+        self.unused_config = {key: kwargs.pop(key) for key in list(kwargs) if key in ignored}
         if kwargs:
             known = sorted(set(self.config_keys()) | set(ignored))
             raise TypeError(
@@ -198,7 +198,7 @@ class Layer(metaclass=LayerType):
     def get_config(self) -> dict[str, Any]:
         """The config, in Keras 3's words; ``type(layer).from_config`` takes it back."""
         config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
-        return config | self._unused_config | self.semantics_config()
+        return config | self.unused_config | self.semantics_config()
 
     def semantics_config(self) -> dict[str, Any]:
         """For a config: the rules of older versions of Keras that the layer follows, which no key of Keras's
@@ -364,7 +364,7 @@ class Layer(metaclass=LayerType):
             if not self.built:
                 self.check_input_shape(input_shape)
                 self.build_weights(input_shape)
-                self._built_shape = input_shape
+                self.built_shape = input_shape
                 self.built = True
 
     def build_weights(self, input_shape: Any) -> None:
@@ -402,7 +402,7 @@ class Layer(metaclass=LayerType):
         """The shape(s) of the output where the layer has been built in a model or alone; else None."""
         if self.nodes:
             return tree.map_leaves(lambda tensor: tensor.shape, self.nodes[-1].outputs)
-        return None if self._built_shape is None else self.compute_output_shape(self._built_shape)
+        return None if self.built_shape is None else self.compute_output_shape(self.built_shape)
 
     @property
     def input(self) -> Any:

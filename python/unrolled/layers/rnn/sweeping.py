@@ -143,7 +143,7 @@ class Recurrent(Layer):
 
     @property
     def training_effect(self) -> str | None:
-        configs = [layer._unused_config for layer in (self, *self.sublayers())]
+        configs = [layer.unused_config for layer in (self, *self.sublayers())]
         rates = [config.get(key) for config in configs for key in ("dropout", "recurrent_dropout")]
         return DRAWS_RANDOM_NUMBERS if any(rates) else None
 
