@@ -15,57 +15,19 @@ from unrolled.layers.registry import layer_classes, operation_classes
 
 TARGET = Path(__file__).with_name("layers.md")
 KIND = {
-    "core": "Core", "recurrent": "Recurrent", "cells": "Recurrent", "conv_recurrent": "Recurrent",
-    "wrappers": "Wrappers", "attention": "Attention", "einsum": "Core", "merging": "Merging",
-    "convolution": "Convolution", "pooling": "Pooling", "normalization": "Normalisation",
-    "regularization": "Regularisation", "reshaping": "Reshaping", "preprocessing": "Preprocessing",
-    "activation_layers": "Activations",
+    "core": "Core", "embedding": "Core", "input_layer": "Core", "einsum": "Core",
+    "recurrent": "Recurrent", "cells": "Recurrent", "conv_recurrent": "Recurrent",
+    "wrappers": "Wrappers", "attention": "Attention", "multi_head_attention": "Attention",
+    "merging": "Merging", "concatenation": "Merging", "dot": "Merging",
+    "convolution": "Convolution", "depthwise": "Convolution", "transposed": "Convolution", "pooling": "Pooling",
+    "normalization": "Normalisation", "unit_normalization": "Normalisation",
+    "regularization": "Regularisation", "reshaping": "Reshaping", "resizing": "Reshaping",
+    "preprocessing": "Preprocessing", "lookup": "Preprocessing", "activation_layers": "Activations",
 }  # fmt: skip
-ORDER = list(dict.fromkeys(KIND.values()))
-
-PASSES, ENDS = "passes", "ends"
-SEQUENCES = "passes with `return_sequences`"
-MASKS = {
-    "Embedding": "made by `mask_zero`: `ids != 0`",
-    "Masking": "made: any feature differs from `mask_value`; masked steps are zeroed",
-    "InputLayer": "none",
-    "GlobalAveragePooling1D": "used: mean over unmasked steps; ends",
-    "Softmax": "used where it broadcasts to the input",
-    "RNN": SEQUENCES, "SimpleRNN": SEQUENCES, "LSTM": SEQUENCES, "GRU": SEQUENCES,
-    "ConvLSTM1D": SEQUENCES, "ConvLSTM2D": SEQUENCES, "ConvLSTM3D": SEQUENCES,
-    "Bidirectional": f"{SEQUENCES}; masked steps are zeros then (stand-alone Keras to 2.3: the previous output)",
-    "TimeDistributed": "Keras 3: passes; before: that of the layer inside, else any() over further axes",
-    "Concatenate": "Keras 3.4 on: any() of the inputs'; before: all(); along time: joined",
-    "Dot": ENDS, "EinsumDense": ENDS, "RMSNormalization": ENDS,
-    **dict.fromkeys(("Rescaling", "Normalization", "Identity"), "Keras 3: passes; before: ends"),
-    "GroupNormalization": "Keras 3: passes; before: used, and refused where Keras fails, on nearly every one",
-    "Attention": "used; the query's passes", "AdditiveAttention": "used; the query's passes",
-    "MultiHeadAttention": "used; the query's passes",
-    **dict.fromkeys(
-        ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"),
-        "Keras 3.4 on: OR, and none where an input has none; before: AND of those there are",
-    ),
-    **dict.fromkeys(("LSTMCell", "GRUCell", "SimpleRNNCell", "StackedRNNCells"), "see RNN"),
-}  # fmt: skip
-BY_KIND = {
-    "Core": PASSES, "Normalisation": PASSES, "Regularisation": PASSES, "Activations": PASSES,
-    "Convolution": ENDS, "Pooling": ENDS, "Reshaping": ENDS, "Preprocessing": ENDS,
-}  # fmt: skip
-
-# Lines of Keras that have a class, where they are not all three.
-VERSIONS = {
-    **dict.fromkeys(
-        ("ConvLSTM1D", "ConvLSTM3D", "Attention", "AdditiveAttention", "MultiHeadAttention", "EinsumDense",
-         "LayerNormalization", "UnitNormalization", "GroupNormalization", "Rescaling", "Normalization",
-         "CategoryEncoding", "IntegerLookup", "DepthwiseConv1D", "DepthwiseConv2D", "Conv1DTranspose",
-         "SeparableConv1D", "Softmax", "Subtract", "Dot", "Add", "Multiply", "Average", "Maximum", "Minimum",
-         "Concatenate", "RNN", "LSTMCell", "GRUCell", "SimpleRNNCell", "StackedRNNCells", "ReLU", "InputLayer",
-         "AlphaDropout", "Identity", "Conv2DTranspose", "UpSampling3D", "ZeroPadding3D", "Cropping3D"),
-        "2, 3",
-    ),
-    "ThresholdedReLU": "1, 2",
-    "RMSNormalization": "3.9 on",
-}  # fmt: skip
+ORDER = [
+    "Core", "Recurrent", "Wrappers", "Attention", "Merging", "Convolution", "Pooling", "Normalisation",
+    "Regularisation", "Reshaping", "Preprocessing", "Activations",
+]  # fmt: skip
 
 GENERIC = {
     "name", "trainable", "dtype", "batch_shape", "batch_input_shape", "input_shape", "input_dim",
@@ -74,7 +36,6 @@ GENERIC = {
 # Given, but of one value only.
 FIXED = {("InputLayer", "sparse"), ("InputLayer", "ragged"), ("InputLayer", "shape")}
 KEPT = {("Embedding", "input_dim"), ("InputLayer", "batch_shape")}
-INT8 = {"Dense", "Embedding", "EinsumDense"}
 
 HEADER = """\
 # Layers
@@ -108,10 +69,6 @@ def kind_of(cls: type) -> str:
     return KIND[cls.__module__.rsplit(".", 1)[-1]]
 
 
-def mask_rule(name: str, cls: type) -> str:
-    return MASKS.get(name) or BY_KIND[kind_of(cls)]
-
-
 def table() -> str:
     lines = [HEADER]
     classes = layer_classes()
@@ -121,8 +78,9 @@ def table() -> str:
             continue
         lines += [f"\n## {kind}\n", "| layer | options | mask | Keras | tolerance |", "|---|---|---|---|---|"]
         for name in names:
-            versions = VERSIONS.get(name, "1, 2, 3") + (", int8" if name in INT8 else "")
-            row = (name, options_of(name, classes[name]), mask_rule(name, classes[name]), versions, "1e-6")
+            cls = classes[name]
+            versions = cls.keras_versions + (", int8" if cls.has_int8 else "")
+            row = (name, options_of(name, cls), cls.mask_rule, versions, "1e-6")
             lines.append(f"| {' | '.join(row)} |")
     operations = ", ".join(sorted(operation_classes()))
     lines += [

@@ -182,7 +182,7 @@ def test_any_option_of_any_layer_takes_effect_or_raises(name):
                 assert repr(layer.get_config()) == repr(config), (key, value)
                 continue
             made = type(layer).from_config(config | {key: value})
-            made.build(layer._built_shape)
+            made.build(layer.built_shape)
             made.set_weights(layer.get_weights())
             expected, got = outcome(made, args, call), outcome(layer, args, call)
             assert got == expected, (key, value)

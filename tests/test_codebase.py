@@ -212,8 +212,6 @@ def test_no_files_import_each_other_in_a_circle():
 
 # Private names of a module that other modules use, until they are public or not used.
 KNOWN_PRIVATE = {
-    ("layers/options.py", "_built_shape"),
-    ("layers/rnn/recurrent.py", "_unused_config"),
     *(("streaming/compiled.py", name) for name in ("_plans",)),
     *(("streaming/generation.py", name) for name in ("_check_inputs", "_compiled", "_core")),
     *(("streaming/lines.py", name) for name in ("_compiled", "_is_plain")),

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _core
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.errors import ConfigError
 
 AXIS_ACTIVATIONS = ("softmax", "log_softmax", "sparsemax", "glu")
@@ -181,7 +181,7 @@ def names() -> list[str]:
     return sorted(_BY_NAME)
 
 
-def get(identifier: Any, key: str = "activation") -> Activation:
+def get(identifier: object, key: str = "activation") -> Activation:
     """The activation that a config or a caller names.
 
     Parameters
@@ -289,9 +289,9 @@ def _lower_glu(plan: Lowering, x: Flow, axis: int) -> Flow:
     return x.derive(value, output_shape(x.shape, Activation("glu", axis=axis)))
 
 
-def output_shape(shape: Any, activation: Activation) -> tuple[int | None, ...]:
+def output_shape(shape: Shape, activation: Activation) -> Shape:
     """The shape after ``activation``: the same, but that glu halves its axis."""
-    sizes: tuple[int | None, ...] = tuple(shape)
+    sizes = tuple(shape)
     if activation.name != "glu":
         return sizes
     axis = activation.axis + len(sizes) if activation.axis < 0 else activation.axis
@@ -299,12 +299,12 @@ def output_shape(shape: Any, activation: Activation) -> tuple[int | None, ...]:
     return (*sizes[:axis], None if size is None else size // 2, *sizes[axis + 1 :])
 
 
-def serialize(activation: Any) -> Any:
+def serialize(activation: object) -> Any:
     """The config value of an activation."""
     return get(activation).serialize()
 
 
-def stream_obstacle(shape: Any, activation: Activation) -> str | None:
+def stream_obstacle(shape: Sequence[object], activation: Activation) -> str | None:
     """Why a stream of ``shape`` cannot go through ``activation`` one timestep after another."""
     if activation.kind is not None or activation.axis % len(shape) != 1:
         return None

@@ -6,6 +6,8 @@ An initializer draws its seed when it is made and gives the same numbers on ever
 >>> from unrolled import initializers
 >>> initializers.get("glorot_uniform")((3, 2)).shape
 (3, 2)
+
+Above 400 lines: one short class for each of Keras's initializers, all of one kind.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ LARGEST_FLOAT = float(np.finfo(np.float32).max)
 class Initializer:
     """Base class: called with a shape, gives an array of float32 of that shape."""
 
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> FloatArray:
+    def __call__(self, shape: Sequence[int], dtype: object = None) -> FloatArray:
         """The values.
 
         Parameters
@@ -261,8 +263,8 @@ class VarianceScaling(RandomInitializer):
         mode: str = "fan_in",
         distribution: str = "truncated_normal",
         seed: Any = None,
-        input_axes: Any = None,
-        output_axes: Any = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
     ) -> None:
         super().__init__(seed)
         if _number("scale", scale) <= 0:
@@ -314,7 +316,12 @@ class _FixedScaling(VarianceScaling):
 
     fixed: tuple[float, str, str] = (1.0, "fan_in", "uniform")
 
-    def __init__(self, seed: Any = None, input_axes: Any = None, output_axes: Any = None) -> None:
+    def __init__(
+        self,
+        seed: Any = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ) -> None:
         scale, mode, distribution = self.fixed
         super().__init__(scale, mode, distribution, seed, input_axes, output_axes)
 
@@ -460,7 +467,7 @@ _BY_NAME: dict[str, type[Initializer]] = _CLASSES | {
 }  # fmt: skip
 
 
-def get(identifier: Any, key: str = "initializer") -> Initializer:
+def get(identifier: object, key: str = "initializer") -> Initializer:
     """The initializer that a config or a caller names.
 
     Parameters
@@ -520,7 +527,7 @@ def _parameters(class_name: str) -> frozenset[str]:
     return frozenset(inspect.signature(_BY_NAME[class_name]).parameters)
 
 
-def serialize(initializer: Any) -> Any:
+def serialize(initializer: object) -> Any:
     """The config value of an initializer, as Keras 3 writes it."""
     if isinstance(initializer, FromFunction | Unknown) or not isinstance(initializer, Initializer):
         # A function has no config that a reader could use; the weights say what it gave.
@@ -537,7 +544,7 @@ def serialize(initializer: Any) -> Any:
 
 
 def compute_fans(
-    shape: Sequence[int], input_axes: Any = None, output_axes: Any = None
+    shape: Sequence[int], input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None
 ) -> tuple[float, float]:
     """The numbers of inputs and outputs of a weight (keras 3.15 ``initializers/random_initializers.py``)."""
     shape = tuple(shape)

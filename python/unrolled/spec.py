@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -37,6 +38,63 @@ class UnsupportedValue:
 
     description: str
     name: str = ""
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What readers and writers of files must know of a layer class, which says it itself.
+
+    Parameters
+    ----------
+    inner_layers : tuple of str
+        Config keys that hold a layer, or a list of layers.
+    takes_states : bool
+        Calls in Keras 2's graphs may list initial states after the sequence.
+    declares_input_inside : bool
+        The layer inside may declare the input of this one.
+    recurrent_activation : {"", "gated", "convolutional"}
+        Which default its config means where it does not say one, see ``Writer``.
+    has_reset_after : bool
+        Its config may lack ``reset_after``, of which the default changed.
+    gates : int
+        Of a cell: Keras 1 stores an array for each of so many gates, and CuDNN transposes them one by one.
+    theano_flips : int
+        So many variables, from the first on, were applied with reversed spatial axes by Theano
+        (true convolution): keras 2.3 engine/saving.py, conv_layers.
+    theano_orders : bool
+        Keras 1 on Theano stores the kernel as (out, in, window...).
+    unused_arrays : mapping
+        Numbers of arrays that Keras stores after the variables and inference does not use, to their shapes.
+    """
+
+    inner_layers: tuple[str, ...] = ()
+    takes_states: bool = False
+    declares_input_inside: bool = False
+    recurrent_activation: Literal["", "gated", "convolutional"] = ""
+    has_reset_after: bool = False
+    gates: int = 0
+    theano_flips: int = 0
+    theano_orders: bool = False
+    unused_arrays: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+_FACTS: dict[str, LayerFacts] = {}
+_NO_FACTS = LayerFacts()
+
+
+def set_facts(class_name: str, facts: LayerFacts) -> None:
+    """Say the facts of a class; registering a layer does."""
+    _FACTS[class_name] = facts
+
+
+def facts_of(class_name: str) -> LayerFacts:
+    """The facts of a class, by Keras 3's name; none of classes that are not known."""
+    return _FACTS.get(class_name, _NO_FACTS)
+
+
+def inner_layer_keys() -> frozenset[str]:
+    """Config keys under which some class holds layers; classes that are not known may hold them there, too."""
+    return frozenset(key for facts in _FACTS.values() for key in facts.inner_layers)
 
 
 @dataclass

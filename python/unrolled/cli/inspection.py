@@ -15,10 +15,9 @@ from unrolled.formats import read_model
 from unrolled.layers.registry import layer_classes
 from unrolled.models import Model
 from unrolled.models.loading import build_from_file
-from unrolled.models.saving import differing_layers, mask_rule
-from unrolled.spec import LayerSpec, ModelFile, ModelSpec
+from unrolled.models.saving import differing_layers
+from unrolled.spec import LayerSpec, ModelFile, ModelSpec, facts_of
 
-_CELLS = {"GRU", "GRUCell"}
 # Keys that every layer has, and keys that decide how training starts.
 _NOT_INFERENCE = {"name", "trainable", "seed", "unit_forget_bias"}
 # What keys without a default of their own have in nearly every file.
@@ -199,7 +198,7 @@ def _differences(file: ModelFile, layers: list[LayerSpec]) -> Iterator[str]:
             "wrote the file has it; Keras 3 computes clip(x / 6 + 0.5, 0, 1)"
         )
     if _before(file.keras_version, 2, 2):
-        gru = [layer.name for layer in layers if layer.class_name in _CELLS]
+        gru = [layer.name for layer in layers if facts_of(layer.class_name).has_reset_after]
         gru = [name for name in gru if not _reset_after(name, layers)]
         if gru:
             yield (
@@ -212,7 +211,7 @@ def _mask_differences(model: Model) -> Iterator[str]:
     """Layers whose rule for masks is another today, where a mask or state that makes a difference arrives."""
     for layer in differing_layers(model):
         name = printable(layer.name)
-        yield f"{layer.class_name} {name!r}: {mask_rule(layer)}"
+        yield f"{layer.class_name} {name!r}: {layer.old_mask_rule}"
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from unrolled.engine import tree
 from unrolled.errors import printable
 from unrolled.layers.base import Layer
-from unrolled.layers.core import Embedding, Masking
+from unrolled.layers.core import Masking
+from unrolled.layers.embedding import Embedding
 from unrolled.layers.rnn.wrappers import TimeDistributed
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.models import Model

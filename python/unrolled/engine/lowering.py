@@ -350,8 +350,16 @@ class Lowering:
         """The array of ``variable`` for packing; assigning it later rebuilds the plan."""
         return None if variable is None else self.packed(variable)
 
-    def packed(self, variable: Variable) -> NDArray[np.float32]:
-        """As ``weights``, for a variable that exists."""
+    def packed(self, variable: Variable | None) -> NDArray[np.float32]:
+        """As ``weights``, for a variable that exists.
+
+        Raises
+        ------
+        RuntimeError
+            It does not: the layer has not been built.
+        """
+        if variable is None:
+            raise RuntimeError("the layer has not been built: it has no weights to pack")
         return self._values[id(variable)]
 
     def as_float(self, x: Flow) -> Flow:

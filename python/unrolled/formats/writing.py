@@ -20,12 +20,10 @@ from unrolled.errors import ModelFileError
 from unrolled.files import replacing
 from unrolled.formats.hdf5.writing import Group, write_hdf5
 from unrolled.formats.weights.tree import object_paths, stored_order
-from unrolled.spec import WeightedObject
+from unrolled.spec import WeightedObject, facts_of
 
 # The version whose layout and rules the files have.
 WRITTEN_VERSION = "3.15.1"
-# Members that Keras stores beside the variables and that inference does not use, by class.
-_EXTRA = {"Normalization": (3, np.zeros((), np.int32))}
 
 
 def write_keras(
@@ -86,7 +84,7 @@ def _weights(
         group.attributes["name"] = found.name
         for number, variable in enumerate(variables):
             group.children[str(number)] = values.get(id(variable), variable.numpy())
-        extra = _EXTRA.get(found.class_name)
-        if extra is not None and len(variables) < extra[0]:
-            group.children[str(extra[0] - 1)] = extra[1]
+        for number, shape in facts_of(found.class_name).unused_arrays.items():
+            if number >= len(variables):
+                group.children[str(number)] = np.zeros(shape, np.int32)
     return write_hdf5(root)

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 from unrolled.layers import ops as operations
 from unrolled.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from unrolled.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
+from unrolled.layers.attention import AdditiveAttention, Attention
 from unrolled.layers.base import Layer
+from unrolled.layers.concatenation import Concatenate
 from unrolled.layers.convolution.convolution import (
     Conv1D,
-    Conv1DTranspose,
     Conv2D,
-    Conv2DTranspose,
     Conv3D,
     Convolution1D,
     Convolution2D,
     Convolution3D,
+)
+from unrolled.layers.convolution.depthwise import (
     DepthwiseConv1D,
     DepthwiseConv2D,
     SeparableConv1D,
@@ -47,17 +48,17 @@ from unrolled.layers.convolution.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from unrolled.layers.core import Activation, Dense, Embedding, Identity, Input, InputLayer, Masking
+from unrolled.layers.convolution.transposed import Conv1DTranspose, Conv2DTranspose
+from unrolled.layers.core import Activation, Dense, Identity, Masking
+from unrolled.layers.dot import Dot
 from unrolled.layers.einsum import EinsumDense
-from unrolled.layers.merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
-from unrolled.layers.normalization import (
-    BatchNormalization,
-    GroupNormalization,
-    LayerNormalization,
-    RMSNormalization,
-    UnitNormalization,
-)
-from unrolled.layers.preprocessing import CategoryEncoding, IntegerLookup, Normalization, Rescaling
+from unrolled.layers.embedding import Embedding
+from unrolled.layers.input_layer import Input, InputLayer
+from unrolled.layers.lookup import CategoryEncoding, IntegerLookup
+from unrolled.layers.merging import Add, Average, Maximum, Minimum, Multiply, Subtract
+from unrolled.layers.multi_head_attention import MultiHeadAttention
+from unrolled.layers.normalization import BatchNormalization, GroupNormalization, LayerNormalization
+from unrolled.layers.preprocessing import Normalization, Rescaling
 from unrolled.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,
@@ -68,14 +69,11 @@ from unrolled.layers.regularization import (
     SpatialDropout2D,
     SpatialDropout3D,
 )
-from unrolled.layers.reshaping import (
+from unrolled.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
+from unrolled.layers.resizing import (
     Cropping1D,
     Cropping2D,
     Cropping3D,
-    Flatten,
-    Permute,
-    RepeatVector,
-    Reshape,
     UpSampling1D,
     UpSampling2D,
     UpSampling3D,
@@ -88,6 +86,7 @@ from unrolled.layers.rnn.conv_recurrent import ConvLSTM1D, ConvLSTM2D, ConvLSTM3
 from unrolled.layers.rnn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from unrolled.layers.rnn.wrappers import Bidirectional, TimeDistributed
 from unrolled.layers.symbolic import KerasTensor
+from unrolled.layers.unit_normalization import RMSNormalization, UnitNormalization
 
 __all__ = [
     "ELU",

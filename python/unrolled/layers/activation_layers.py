@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import activations, initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, flag, int_list, not_negative, number
@@ -24,7 +25,7 @@ class ActivationLayer(Layer):
         """The activation, for a layer that is given this one as its activation."""
         raise NotImplementedError
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return activations.stream_obstacle(x.shape, self.as_activation())
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
@@ -53,6 +54,8 @@ class ReLU(ActivationLayer):
     >>> layers.ReLU(max_value=2.0)(np.array([[-1.0, 1.0, 5.0]])).tolist()
     [[0.0, 1.0, 2.0]]
     """
+
+    keras_versions: ClassVar = "2, 3"
 
     def __init__(
         self,
@@ -171,6 +174,8 @@ class ThresholdedReLU(ActivationLayer):
     [[0.0, 2.0]]
     """
 
+    keras_versions: ClassVar = "1, 2"
+
     def __init__(self, theta: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.theta = not_negative("theta", theta)
@@ -179,6 +184,13 @@ class ThresholdedReLU(ActivationLayer):
         return activations.Activation(
             "thresholded_relu", "thresholded_relu", self.theta, config=serialize_layer(self)
         )
+
+    def in_keras_3(self, serialized: dict[str, Any]) -> dict[str, Any]:
+        """As ReLU, which has the option ``threshold``."""
+        config = {
+            ("threshold" if key == "theta" else key): value for key, value in serialized["config"].items()
+        }
+        return serialized | {"class_name": "ReLU", "config": config}
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"theta": self.theta}
@@ -214,17 +226,19 @@ class PReLU(Layer):
     }
     min_rank: ClassVar = 2
 
-    def __init__(self, alpha_initializer: Any = "zeros", shared_axes: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, alpha_initializer: object = "zeros", shared_axes: object = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.alpha_initializer = initializers.get(alpha_initializer, "alpha_initializer")
         axes = [] if shared_axes is None else shared_axes
         self.shared_axes = int_list("shared_axes", [axes] if isinstance(axes, int) else axes, 1, 7)
-        self.alpha: Any = None
+        self.alpha: Variable | None = None
 
     def as_activation(self) -> activations.Activation:
         raise ConfigError("activation", self.class_name, "PReLU has weights: use it as a layer of its own")
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         rank = len(input_shape)
         if any(axis >= rank for axis in self.shared_axes):
             raise ValueError(
@@ -236,8 +250,8 @@ class PReLU(Layer):
         ]
         self.alpha = self.add_weight("alpha", shape, self.alpha_initializer)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
-        if len(x.shape) > 2 and self.alpha.shape[0] != 1:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
+        if len(x.shape) > 2 and self.alpha is not None and self.alpha.shape[0] != 1:
             return "has an alpha for every timestep (shared_axes=[1] would do)"
         return None
 
@@ -281,10 +295,13 @@ class Softmax(Layer):
     [[0.25, 0.25, 0.25, 0.25]]
     """
 
+    keras_versions: ClassVar = "2, 3"
+    mask_rule: ClassVar = "used where it broadcasts to the input"
+    old_mask_rule: ClassVar = "rows without anything allowed get equal weights; Keras 3.10: zeros"
     ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
     min_rank: ClassVar = 2
 
-    def __init__(self, axis: Any = -1, robust_masking: bool = False, **kwargs: Any) -> None:
+    def __init__(self, axis: object = -1, robust_masking: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.robust_masking = flag("robust_masking", robust_masking)
         axes = axis if isinstance(axis, list | tuple) else [axis]
@@ -292,7 +309,7 @@ class Softmax(Layer):
             raise ConfigError("axis", axis, "softmax over one axis is supported")
         self.axis = int_list("axis", axes, -8, 7)[0]
 
-    def check_input_shape(self, input_shape: Any) -> None:
+    def check_input_shape(self, input_shape: Shape) -> None:
         super().check_input_shape(input_shape)
         rank = len(input_shape)
         if not 0 < (self.axis + rank if self.axis < 0 else self.axis) < rank:
@@ -305,7 +322,7 @@ class Softmax(Layer):
         config = None if self.axis == -1 else serialize_layer(self)
         return activations.Activation("softmax", axis=self.axis, config=config)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return activations.stream_obstacle(x.shape, self.as_activation())
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:

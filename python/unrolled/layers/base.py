@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What every layer is: a config, weights, shapes, a mask rule and a lowering to operations."""
+"""What every layer is: a config, weights, shapes, a mask rule and a lowering to operations.
+
+Above 400 lines, as it is one class, whose parts use each other; what they share with no other part is in
+``calls``, ``options`` and ``symbolic``.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +46,7 @@ from unrolled.layers.options import LayerType, making, set_semantics
 from unrolled.layers.registry import SEMANTICS, deserialize_value, semantics_from
 from unrolled.layers.symbolic import KerasTensor, Node
 from unrolled.semantics import KERAS_3, Semantics
+from unrolled.spec import LayerFacts
 
 # Effects of training=True; see ``Layer.training_effect``.
 DRAWS_RANDOM_NUMBERS = "draws random numbers"
@@ -82,6 +87,18 @@ class Layer(metaclass=LayerType):
         A value that the layer cannot honour (a ``ValueError``).
     """
 
+    # What readers and writers of files must know of the class.
+    facts: ClassVar[LayerFacts] = LayerFacts()
+    # For the documents: what becomes of a mask that arrives, and the lines of Keras that have the class.
+    mask_rule: ClassVar[str] = "passes"
+    keras_versions: ClassVar[str] = "1, 2, 3"
+    # Whether Keras 3's int8 form of the layer runs.
+    has_int8: ClassVar[bool] = False
+    # What older rules of masks do here and today's do not, where a version changed them.
+    old_mask_rule: ClassVar[str] = (
+        "masked steps at the start give the initial state, or a mask is heeded beside states that are given; "
+        "Keras 3 does neither"
+    )
     # Config key to the reason why it cannot change inference. Inherited: see ignored_keys().
     ignored_config: ClassVar[Mapping[str, str]] = {}
     # Ranks of an input (batch axis counted); None where any from min_rank on serves.
@@ -99,7 +116,7 @@ class Layer(metaclass=LayerType):
     _is_made = False
 
     def __init__(
-        self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any
+        self, *, name: str | None = None, trainable: bool = True, dtype: object = None, **kwargs: Any
     ) -> None:
         self.name = automatic_name(self.class_name) if name is None else str(name)
         self.trainable = bool(trainable)
@@ -107,7 +124,7 @@ class Layer(metaclass=LayerType):
         self.semantics: Semantics = KERAS_3
         self.built = False
         self.nodes: list[Node] = []
-        self._built_shape: Any = None
+        self.built_shape: Any = None
         self._own_variables: list[Variable] = []
         # Axis of the input to the size that the weights were made for.
         self._expected_sizes: dict[int, int] = {}
@@ -115,7 +132,7 @@ class Layer(metaclass=LayerType):
         self.holders = Holders()
         self.declared_input_shape = pop_input_shape(kwargs)
         ignored = self.ignored_keys()
-        self._unused_config = {key: kwargs.pop(key) for key in list(kwargs) if key in ignored}
+        self.unused_config = {key: kwargs.pop(key) for key in list(kwargs) if key in ignored}
         if kwargs:
             known = sorted(set(self.config_keys()) | set(ignored))
             raise TypeError(
@@ -181,7 +198,7 @@ class Layer(metaclass=LayerType):
     def get_config(self) -> dict[str, Any]:
         """The config, in Keras 3's words; ``type(layer).from_config`` takes it back."""
         config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
-        return config | self._unused_config | self.semantics_config()
+        return config | self.unused_config | self.semantics_config()
 
     def semantics_config(self) -> dict[str, Any]:
         """For a config: the rules of older versions of Keras that the layer follows, which no key of Keras's
@@ -204,6 +221,10 @@ class Layer(metaclass=LayerType):
             set_semantics(layer, semantics)
         return layer
 
+    def in_keras_3(self, serialized: dict[str, Any]) -> dict[str, Any]:
+        """The serialised form as Keras 3's class takes it, where that differs from ours."""
+        return serialized
+
     # ----------------------------------------------------------------- weights
 
     @property
@@ -212,7 +233,12 @@ class Layer(metaclass=LayerType):
         return sorted(self._own_variables, key=lambda variable: not variable.trainable)
 
     def add_weight(
-        self, name: str, shape: Sequence[int], initializer: Any, *, trainable: bool = True
+        self,
+        name: str,
+        shape: Sequence[int],
+        initializer: Callable[[tuple[int, ...]], ArrayLike],
+        *,
+        trainable: bool = True,
     ) -> Variable:
         """Create an own variable; the order of calls is the order in files.
 
@@ -231,7 +257,7 @@ class Layer(metaclass=LayerType):
         self._own_variables.append(variable)
         return variable
 
-    def expect_size(self, input_shape: Any, axis: int) -> int:
+    def expect_size(self, input_shape: Shape, axis: int) -> int:
         """The size of ``axis``, which weights depend on: later inputs must have the same.
 
         Raises
@@ -338,7 +364,7 @@ class Layer(metaclass=LayerType):
             if not self.built:
                 self.check_input_shape(input_shape)
                 self.build_weights(input_shape)
-                self._built_shape = input_shape
+                self.built_shape = input_shape
                 self.built = True
 
     def build_weights(self, input_shape: Any) -> None:
@@ -376,7 +402,7 @@ class Layer(metaclass=LayerType):
         """The shape(s) of the output where the layer has been built in a model or alone; else None."""
         if self.nodes:
             return tree.map_leaves(lambda tensor: tensor.shape, self.nodes[-1].outputs)
-        return None if self._built_shape is None else self.compute_output_shape(self._built_shape)
+        return None if self.built_shape is None else self.compute_output_shape(self.built_shape)
 
     @property
     def input(self) -> Any:

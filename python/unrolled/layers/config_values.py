@@ -64,7 +64,7 @@ def checked_shape(key: str, shape: Any) -> Shape:
     return tuple(None if size is None else int(size) for size in shape)
 
 
-def positive_int(key: str, value: Any, *, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
+def positive_int(key: str, value: object, *, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
     """``value`` as an int in range, or a ``ConfigError``."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -73,7 +73,7 @@ def positive_int(key: str, value: Any, *, minimum: int = 1, maximum: int = 2**31
     return int(value)
 
 
-def flag(key: str, value: Any) -> bool:
+def flag(key: str, value: object) -> bool:
     """``value`` as a bool, or a ``ConfigError``."""
     if value is None:
         return False
@@ -82,7 +82,7 @@ def flag(key: str, value: Any) -> bool:
     return bool(value)
 
 
-def number(key: str, value: Any) -> float:
+def number(key: str, value: object) -> float:
     """``value`` as a finite float, or a ``ConfigError``."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise ConfigError(key, value, "expected a number")
@@ -91,7 +91,7 @@ def number(key: str, value: Any) -> float:
     return float(value)
 
 
-def not_negative(key: str, value: Any) -> float:
+def not_negative(key: str, value: object) -> float:
     """``value`` as a finite float from 0 on, or a ``ConfigError``."""
     result = number(key, value)
     if result < 0:
@@ -99,9 +99,9 @@ def not_negative(key: str, value: Any) -> float:
     return result
 
 
-def int_list(key: str, value: Any, minimum: int, maximum: int) -> list[int]:
+def int_list(key: str, value: object, minimum: int, maximum: int) -> list[int]:
     """``value`` as a list of different ints in range, or a ``ConfigError``."""
-    items = value if isinstance(value, list | tuple) else [value]
+    items: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
     if len(items) > 8:
         raise ConfigError(key, value, "expected at most 8 integers")
     for item in items:
@@ -112,14 +112,14 @@ def int_list(key: str, value: Any, minimum: int, maximum: int) -> list[int]:
     return [int(item) for item in items]
 
 
-def choice(key: str, value: Any, allowed: Sequence[str]) -> str:
+def choice(key: str, value: object, allowed: Sequence[str]) -> str:
     """``value`` as one of ``allowed``, or a ``ConfigError``."""
     if value not in allowed:
         raise ConfigError(key, value, f"expected one of {', '.join(map(repr, allowed))}")
     return str(value)
 
 
-def dtype_policy(value: Any) -> str:
+def dtype_policy(value: object) -> str:
     """The name of a dtype policy, or a ``ConfigError``."""
     if value is None:
         return "float32"
@@ -129,6 +129,6 @@ def dtype_policy(value: Any) -> str:
     return choice("dtype", name, DTYPE_POLICIES)
 
 
-def is_shape(value: Any) -> bool:
+def is_shape(value: object) -> bool:
     """Whether ``value`` is one shape, not a tree of shapes."""
     return isinstance(value, list | tuple) and all(size is None or isinstance(size, int) for size in value)

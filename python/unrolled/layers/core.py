@@ -9,13 +9,13 @@ import numpy as np
 
 from unrolled import activations, initializers
 from unrolled.engine import tree
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
-from unrolled.layers.config_values import TRAINING_ONLY, checked_shape, flag, number, positive_int
+from unrolled.layers.config_values import TRAINING_ONLY, flag, number, positive_int
 from unrolled.layers.quantization import int8_dense, take_int8
 from unrolled.layers.registry import register
-from unrolled.layers.symbolic import KerasTensor, Node
 
 # Options of layers with a kernel that cannot change what the saved kernel computes.
 LORA_IGNORED = {
@@ -27,7 +27,7 @@ _INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32
 _FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
-def tensor_dtype(key: str, dtype: Any) -> str:
+def tensor_dtype(key: str, dtype: object) -> str:
     """The dtype in which a tensor of Keras's ``dtype`` is computed: float32, int32 or bool."""
     name = "float32" if dtype is None else getattr(dtype, "name", dtype)
     if name in _FLOAT_DTYPES:
@@ -54,149 +54,6 @@ def refuse_quantization(value: Any) -> None:
             value,
             "quantised layers are not supported; save the model before quantize()",
         )
-
-
-@register
-class InputLayer(Layer):
-    """An input of a model. ``Input()`` makes one and returns its tensor.
-
-    Source: keras 3.15 ``layers/core/input_layer.py``. Has no mask.
-
-    Parameters
-    ----------
-    shape : tuple, optional
-        Of one row: without the batch axis. ``None`` where any size goes.
-    batch_size : int, optional
-        The batch size, where it is fixed.
-    dtype : str, optional
-        Floats are computed as float32, integers as int32.
-    sparse, ragged : bool
-        Must be false.
-    batch_shape : tuple, optional
-        ``(batch, ...)``, instead of ``shape`` and ``batch_size``.
-    name : str, optional
-        Keras's automatic name where absent.
-
-    Examples
-    --------
-    >>> from unrolled import layers
-    >>> layers.InputLayer(shape=(7, 3)).batch_shape
-    (None, 7, 3)
-    """
-
-    ignored_config: ClassVar = {
-        "optional": "every input must be given here",
-        "input_tensor": "only a graph being built in Keras has one",
-    }
-
-    def __init__(
-        self,
-        shape: Any = None,
-        batch_size: int | None = None,
-        dtype: Any = None,
-        sparse: bool | None = False,
-        ragged: bool | None = False,
-        batch_shape: Any = None,
-        *,
-        name: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if batch_shape is None:
-            batch_shape = kwargs.pop("batch_input_shape", None)
-        if shape is None:
-            shape = kwargs.pop("input_shape", None)
-        super().__init__(name=name, **kwargs)
-        for key, value in (("sparse", sparse), ("ragged", ragged)):
-            if flag(key, value):
-                raise ConfigError(key, value, f"{key} tensors are not supported")
-        if batch_shape is None:
-            if shape is None:
-                raise ConfigError("shape", shape, "expected shape or batch_shape")
-            if batch_size is not None:
-                batch_size = positive_int("batch_size", batch_size)
-            batch_shape = (
-                batch_size,
-                *((shape,) if isinstance(shape, int) else checked_shape("shape", shape)),
-            )
-        self.batch_shape = checked_shape("batch_shape", batch_shape)
-        if not self.batch_shape:
-            raise ConfigError("batch_shape", batch_shape, "expected at least the batch axis")
-        self.dtype = "float32" if dtype is None else str(getattr(dtype, "name", dtype))
-        self.declared_input_shape = self.batch_shape
-        self.built = True
-        node = Node(self, (), {})
-        node.outputs = KerasTensor(self.batch_shape, tensor_dtype("dtype", dtype), node=node, name=self.name)
-        self.nodes.append(node)
-
-    @property
-    def output(self) -> KerasTensor:
-        """The symbolic tensor of this input."""
-        tensor: KerasTensor = self.nodes[0].outputs
-        return tensor
-
-    def output_dtype(self, input_dtype: str) -> str:
-        return input_dtype
-
-    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
-        return x
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "batch_shape": self.batch_shape,
-            "dtype": self.dtype,
-            "sparse": False,
-            "ragged": False,
-            "name": self.name,
-        }
-
-
-def Input(  # noqa: N802 - Keras's name
-    shape: Any = None,
-    batch_size: int | None = None,
-    dtype: Any = None,
-    sparse: bool | None = None,
-    ragged: bool | None = None,
-    batch_shape: Any = None,
-    name: str | None = None,
-    tensor: KerasTensor | None = None,
-    optional: bool = False,
-) -> KerasTensor:
-    """The symbolic tensor of a new input.
-
-    Parameters
-    ----------
-    shape : tuple, optional
-        Of one row: without the batch axis.
-    batch_size : int, optional
-        The batch size, where it is fixed.
-    dtype : str, optional
-        "float32" where absent.
-    sparse, ragged : bool, optional
-        Must be false.
-    batch_shape : tuple, optional
-        ``(batch, ...)``, instead of ``shape`` and ``batch_size``.
-    name : str, optional
-        Keras's automatic name where absent.
-    tensor : KerasTensor, optional
-        Returned as it is.
-    optional : bool
-        Kept for Keras's signature; every input must be given.
-
-    Returns
-    -------
-    KerasTensor
-
-    Examples
-    --------
-    >>> from unrolled import Input
-    >>> Input(shape=(7, 3)).shape
-    (None, 7, 3)
-    """
-    if tensor is not None:
-        return tensor
-    return InputLayer(
-        shape, batch_size, dtype, sparse, ragged, batch_shape, name=name, optional=optional
-    ).output
 
 
 @register
@@ -229,17 +86,18 @@ class Dense(Layer):
     (2, 7, 4)
     """
 
+    has_int8: ClassVar = True
     ignored_config: ClassVar = TRAINING_ONLY | LORA_IGNORED
     min_rank: ClassVar = 2
 
     def __init__(
         self,
         units: int,
-        activation: Any = None,
+        activation: object = None,
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        quantization_config: Any = None,
+        kernel_initializer: object = "glorot_uniform",
+        bias_initializer: object = "zeros",
+        quantization_config: object = None,
         **kwargs: Any,
     ) -> None:
         self.is_int8, self.quantizes_inputs = take_int8(kwargs, quantization_config)
@@ -250,11 +108,11 @@ class Dense(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self.quantization_config = quantization_config
-        self.kernel_scale: Any = None
-        self.kernel: Any = None
-        self.bias: Any = None
+        self.kernel_scale: Variable | None = None
+        self.kernel: Variable | None = None
+        self.bias: Variable | None = None
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         features = self.expect_size(input_shape, -1)
         self.kernel = self.add_weight(
             "kernel", (features, self.units), self.kernel_initializer, trainable=not self.is_int8
@@ -266,10 +124,10 @@ class Dense(Layer):
                 "kernel_scale", (self.units,), initializers.Ones(), trainable=False
             )
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return activations.output_shape((*input_shape[:-1], self.units), self.activation)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return activations.stream_obstacle(x.shape, self.activation)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
@@ -304,147 +162,6 @@ class Dense(Layer):
 
 
 @register
-class Embedding(Layer):
-    """Rows of a table by index.
-
-    Source: keras 3.15 ``layers/core/embedding.py``; ``input_length``: tf_keras 2.21
-    ``layers/core/embedding.py``. Input ``(batch, ...)`` of integers from 0 to ``input_dim - 1`` (floats are
-    truncated; an index out of range is an error when run), output ``(batch, ..., output_dim)``. With
-    ``mask_zero`` the mask is ``ids != 0``, else there is none.
-
-    Parameters
-    ----------
-    input_dim : int
-        Rows of the table.
-    output_dim : int
-        Size of a row.
-    embeddings_initializer
-        Where a fresh table starts.
-    mask_zero : bool
-        Whether index 0 is padding.
-    input_length : int or list, optional
-        Keras 2's declaration of the input's shape.
-    weights : list of array_like, optional
-        The table.
-    quantization_config : mapping, optional
-        Of a layer that Keras 3 quantised to int8 (its dtype is "int8_from_float32").
-    **kwargs
-        ``input_shape`` and the like.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layer = layers.Embedding(10, 4, mask_zero=True)
-    >>> ids = np.array([[3, 0, 5]])
-    >>> layer(ids).shape, layer.compute_mask(ids).tolist()
-    ((1, 3, 4), [[True, False, True]])
-    """
-
-    ignored_config: ClassVar = (
-        TRAINING_ONLY
-        | LORA_IGNORED
-        | {
-            "embeddings_regularizer": "adds to the training loss only",
-            "embeddings_constraint": "applied after a training step only",
-            "sparse": "chooses how gradients are kept",
-            "dropout": "Keras 1: active in training only",
-        }
-    )
-
-    stream_obstacle: ClassVar = None
-    takes_id_sequences: ClassVar = True
-
-    def __init__(
-        self,
-        input_dim: int,
-        output_dim: int,
-        embeddings_initializer: Any = "uniform",
-        mask_zero: bool = False,
-        input_length: Any = None,
-        weights: Any = None,
-        quantization_config: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        self.is_int8, _ = take_int8(kwargs, quantization_config)
-        super().__init__(**kwargs)
-        self.input_dim = positive_int("input_dim", input_dim)
-        self.output_dim = positive_int("output_dim", output_dim)
-        self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
-        self.mask_zero = flag("mask_zero", mask_zero)
-        self.quantization_config = quantization_config
-        self.embeddings_scale: Any = None
-        self.input_length: tuple[int | None, ...] = ()
-        if input_length is not None:
-            lengths = input_length if isinstance(input_length, list | tuple) else [input_length]
-            self.input_length = checked_shape("input_length", lengths)
-            if self.declared_input_shape is None:
-                self.declared_input_shape = (None, *self.input_length)
-        if isinstance(weights, list | tuple) and len(weights) == 1:
-            weights = weights[0]
-        self._given_weights = None if weights is None else initializers.Constant(weights)
-        self.embeddings: Any = None
-
-    def build_weights(self, input_shape: Any) -> None:
-        shape = (self.input_dim, self.output_dim)
-        self.embeddings = self.add_weight(
-            "embeddings", shape, self.embeddings_initializer, trainable=not self.is_int8
-        )
-        if self.is_int8:
-            self.embeddings_scale = self.add_weight(
-                "embeddings_scale", (self.input_dim,), initializers.Ones(), trainable=False
-            )
-        if self._given_weights is not None:
-            self.embeddings.assign(self._given_weights(self._given_weights.value_shape))
-
-    def check_input_shape(self, input_shape: Any) -> None:
-        super().check_input_shape(input_shape)
-        lengths = self.input_length
-        if lengths and (
-            len(lengths) != len(input_shape) - 1
-            or any(
-                want is not None and got is not None and want != got
-                for want, got in zip(lengths, input_shape[1:], strict=True)
-            )
-        ):
-            raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): input_length is {list(lengths)}, "
-                f"got shape {tuple(input_shape)}"
-            )
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        sizes = tuple(input_shape)
-        if self.input_length:
-            lengths = zip(self.input_length, sizes[1:], strict=True)
-            sizes = (sizes[0], *(want if got is None else got for want, got in lengths))
-        return (*sizes, self.output_dim)
-
-    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
-        ids = x.value if x.dtype != "bool" else plan.ops.cast(x.value, "int32")
-        table = plan.packed(self.embeddings)
-        if self.is_int8:
-            table = table / plan.packed(self.embeddings_scale)[:, None]
-        result = Flow(plan.ops.embedding(ids, table), self.compute_output_shape(x.shape))
-        if not self.mask_zero:
-            return result
-        zero = np.zeros((), np.float32 if x.dtype == "float32" else np.int32)
-        mask = plan.ops.binary("not_equal", ids, plan.ops.constant(zero))
-        return result.with_mask(mask, len(x.shape))
-
-    def get_config(self) -> dict[str, Any]:
-        return (
-            super().get_config()
-            | int8_config(self)
-            | {
-                "input_dim": self.input_dim,
-                "output_dim": self.output_dim,
-                "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
-                "mask_zero": self.mask_zero,
-            }
-        )
-
-
-@register
 class Masking(Layer):
     """Masks timesteps whose features all equal a value, and zeroes them.
 
@@ -468,6 +185,7 @@ class Masking(Layer):
     ([[[1.0, 2.0], [0.0, 0.0]]], [[True, False]])
     """
 
+    mask_rule: ClassVar = "made: any feature differs from `mask_value`; masked steps are zeroed"
     min_rank: ClassVar = 2
     stream_obstacle: ClassVar = None
 
@@ -510,7 +228,7 @@ class Activation(Layer):
 
     ignored_config: ClassVar = {"activity_regularizer": TRAINING_ONLY["activity_regularizer"]}
 
-    def __init__(self, activation: Any, **kwargs: Any) -> None:
+    def __init__(self, activation: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
 
@@ -518,10 +236,10 @@ class Activation(Layer):
         """The activation, for a layer that is given this one as its activation."""
         return self.activation
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return activations.output_shape(input_shape, self.activation)
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return activations.stream_obstacle(x.shape, self.activation)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
@@ -545,6 +263,9 @@ class Identity(Layer):
     [[1.0]]
     """
 
+    mask_rule: ClassVar = "Keras 3: passes; before: ends"
+    old_mask_rule: ClassVar = "drops the mask; Keras 3 passes it on"
+    keras_versions: ClassVar = "2, 3"
     stream_obstacle: ClassVar = None
     takes_id_sequences: ClassVar = True
 

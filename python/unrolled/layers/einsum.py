@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled import activations, initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, positive_int
@@ -56,6 +57,9 @@ class EinsumDense(Layer):
     (5, 7, 2, 3)
     """
 
+    mask_rule: ClassVar = "ends"
+    has_int8: ClassVar = True
+    keras_versions: ClassVar = "2, 3"
     ignored_config: ClassVar = (
         TRAINING_ONLY | LORA_IGNORED | {"gptq_unpacked_column_size": "quantised layers are refused"}
     )
@@ -65,11 +69,11 @@ class EinsumDense(Layer):
         self,
         equation: str,
         output_shape: Any,
-        activation: Any = None,
+        activation: object = None,
         bias_axes: str | None = None,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        quantization_config: Any = None,
+        kernel_initializer: object = "glorot_uniform",
+        bias_initializer: object = "zeros",
+        quantization_config: object = None,
         **kwargs: Any,
     ) -> None:
         self.is_int8, self.quantizes_inputs = take_int8(kwargs, quantization_config)
@@ -113,11 +117,11 @@ class EinsumDense(Layer):
         self.activation = activations.get(activation)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        self.kernel: Any = None
-        self.bias: Any = None
-        self.kernel_scale: Any = None
+        self.kernel: Variable | None = None
+        self.bias: Variable | None = None
+        self.kernel_scale: Variable | None = None
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         before, after = self._letters(len(x.shape))
         if before[1:2] != after[1:2]:
             return f"moves or sums the time axis ({self.equation!r})"
@@ -160,7 +164,7 @@ class EinsumDense(Layer):
                 )
         return sizes
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         sizes = self._sizes(input_shape)
         before, _ = self._letters(len(input_shape))
         for axis in self._kernel_axes:
@@ -206,14 +210,15 @@ class EinsumDense(Layer):
             )
         return initializer
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         sizes = self._sizes(input_shape)
         _, after = self._letters(len(input_shape))
-        return activations.output_shape([sizes[axis] for axis in after], self.activation)
+        return activations.output_shape(tuple(sizes[axis] for axis in after), self.activation)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         x = plan.as_float(x)
         ops = plan.ops
+        assert self.kernel is not None
         # Sizes that the kernel knows, though this input does not.
         sizes = self._sizes(x.shape) | dict(zip(self._kernel_axes, self.kernel.shape, strict=True))
         before, after = self._letters(len(x.shape))

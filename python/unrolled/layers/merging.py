@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Layers of several inputs: Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot.
+"""Layers of several inputs combined element by element: Add, Subtract, Multiply, Average, Maximum, Minimum.
 
 The rules for masks changed in Keras 3.4 (keras-team/keras#19685), and with them the values that Multiply,
 Maximum and Minimum give at masked timesteps; ``Semantics.merge_masks`` says which rules a model follows.
@@ -14,10 +14,8 @@ import numpy as np
 
 from unrolled.engine import tree
 from unrolled.engine.lowering import Flow, Lowering, Shape
-from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
-from unrolled.layers.config_values import flag, is_shape, positive_int
-from unrolled.layers.normalization import unit_length
+from unrolled.layers.config_values import is_shape
 from unrolled.layers.registry import register
 from unrolled.layers.symbolic import KerasTensor
 
@@ -25,6 +23,7 @@ from unrolled.layers.symbolic import KerasTensor
 class Merging(Layer):
     """Base: takes a list of inputs."""
 
+    keras_versions: ClassVar = "2, 3"
     stream_obstacle: ClassVar = "compares every timestep with every other"
 
     input_count: ClassVar[int | None] = None
@@ -100,6 +99,8 @@ class Elementwise(Merging):
         ``name`` and the like.
     """
 
+    mask_rule: ClassVar = "Keras 3.4 on: OR, and none where an input has none; before: AND of those there are"
+    old_mask_rule: ClassVar = "masks that meet are combined by AND, or end here; Keras 3.4 and later: OR"
     kind: ClassVar[str]
 
     def find_stream_obstacle(self, x: Any) -> str | None:
@@ -149,7 +150,7 @@ def merged_mask(layer: Layer, plan: Lowering, flows: Sequence[Flow]) -> tuple[in
     return mask, masked[0].mask_rank
 
 
-def _expand_mask(layer: Layer, plan: Lowering, flow: Flow, rank: int) -> int | None:
+def expand_mask(layer: Layer, plan: Lowering, flow: Flow, rank: int) -> int | None:
     """A mask as ``(batch, timesteps, 1)`` to broadcast to its tensor."""
     if flow.mask is None:
         return None
@@ -242,7 +243,7 @@ class Multiply(Elementwise):
         value, total_mask = None, None
         all_masked = all(flow.mask is not None for flow in flows)
         for flow in flows:
-            mask = _expand_mask(self, plan, flow, rank)
+            mask = expand_mask(self, plan, flow, rank)
             factor = flow.value if mask is None else ops.select(mask, flow.value, one)
             value = factor if value is None else ops.binary("multiply", value, factor)
             if mask is not None:
@@ -261,9 +262,9 @@ class Extremum(Elementwise):
             return super().merge(plan, flows, rank)
         ops = plan.ops
         value = flows[0].value
-        output_mask = _expand_mask(self, plan, flows[0], rank)
+        output_mask = expand_mask(self, plan, flows[0], rank)
         for flow in flows[1:]:
-            mask = _expand_mask(self, plan, flow, rank)
+            mask = expand_mask(self, plan, flow, rank)
             other = flow.value if mask is None else ops.select(mask, flow.value, value)
             if output_mask is not None:
                 value = ops.select(output_mask, value, other)
@@ -307,238 +308,3 @@ class Minimum(Extremum):
     """
 
     kind: ClassVar = "minimum"
-
-
-@register
-class Concatenate(Merging):
-    """Its inputs one after the other along an axis.
-
-    Source: keras 3.15 ``layers/merging/concatenate.py``. Masks, where an input has one: along the timesteps
-    they are concatenated, inputs without a mask counting as true; along the features a timestep is kept
-    where any input keeps it (Keras 3.4 on; an input without a mask keeps all), or where all do (before).
-
-    Parameters
-    ----------
-    axis : int
-        Not the batch axis.
-    **kwargs
-        ``name`` and the like.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.Concatenate()([np.ones((1, 2)), np.zeros((1, 1))]).tolist()
-    [[1.0, 1.0, 0.0]]
-    """
-
-    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.axis = positive_int("axis", axis, minimum=-7, maximum=7)
-        if self.axis == 0:
-            raise ConfigError("axis", axis, "rows of a batch are never joined")
-
-    def find_stream_obstacle(self, x: Any) -> str | None:
-        over_time = self.axis % len(x[0].shape) == 1
-        return "puts one sequence after another along the time axis" if over_time else None
-
-    def merged_dtype(self, dtypes: Sequence[str]) -> str:
-        return dtypes[0] if len(set(dtypes)) == 1 else "float32"
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        shapes = [tuple(shape) for shape in input_shape]
-        rank = len(shapes[0])
-        axis = self.axis % rank if -rank < self.axis < rank else 0
-        fits = axis > 0 and all(len(shape) == rank for shape in shapes)
-        result: list[int | None] = [batch_size(shapes)]
-        for other in range(1, rank if fits else 1):
-            sizes = [shape[other] for shape in shapes]
-            if other == axis:
-                result.append(None if None in sizes else sum(size for size in sizes if size is not None))
-            else:
-                known = set(sizes) - {None}
-                fits = fits and len(known) <= 1
-                result.append(known.pop() if known else None)
-        if not fits:
-            raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): inputs of shapes {shapes} do not fit together "
-                f"along axis {self.axis}"
-            )
-        return tuple(result)
-
-    def lower(self, plan: Lowering, x: Any, **kwargs: Any) -> Flow:
-        flows: list[Flow] = list(x)
-        dtype = self.merged_dtype([flow.dtype for flow in flows])
-        if dtype == "float32":
-            flows = [plan.as_float(flow) for flow in flows]
-        shape = self.compute_output_shape([flow.shape for flow in flows])
-        axis = self.axis % len(shape)
-        value = plan.ops.concatenate([flow.value for flow in flows], axis=axis)
-        return Flow(value, shape, dtype).with_mask(*self._merged_mask(plan, flows, axis))
-
-    def _merged_mask(self, plan: Lowering, flows: Sequence[Flow], axis: int) -> tuple[int | None, int]:
-        masked = [flow for flow in flows if flow.mask is not None]
-        if not masked:
-            return None, 2
-        rank = len(flows[0].shape)
-        ops = plan.ops
-        if any(flow.mask_rank == rank for flow in masked):
-            # Masks of single elements, as attention's scores have them.
-            joined = ops.concatenate([_of_elements(self, plan, flow) for flow in flows], axis=axis)
-            kind = plan.semantics_of(self).concatenate_masks
-            return ops.reduce(joined, kind=kind, axes=(rank - 1,)), rank - 1
-        if any(flow.mask_rank != rank - 1 for flow in masked):
-            raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): expected masks of rank {rank - 1} for inputs of "
-                f"rank {rank}, got {[flow.mask_rank for flow in masked]}"
-            )
-        if axis < rank - 1:
-            masks = [flow.mask if flow.mask is not None else _all_true(plan, flow) for flow in flows]
-            return ops.concatenate(masks, axis=axis), rank - 1
-        any_rule = plan.semantics_of(self).concatenate_masks == "any"
-        mask = masked[0].mask
-        assert mask is not None
-        if any_rule and len(masked) < len(flows):
-            return ops.ones_like(mask, "bool"), rank - 1
-        for flow in masked[1:]:
-            assert flow.mask is not None
-            if flow.mask != mask:
-                mask = ops.binary("or" if any_rule else "and", mask, flow.mask)
-        return mask, rank - 1
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"axis": self.axis}
-
-
-def _of_elements(layer: Layer, plan: Lowering, flow: Flow) -> int:
-    """A mask of the rank of ``flow``."""
-    rank = len(flow.shape)
-    every = plan.ops.ones_like(flow.value, "bool")
-    if flow.mask is None:
-        return every
-    if flow.mask_rank == rank:
-        return flow.mask
-    expanded = _expand_mask(layer, plan, flow, rank)
-    assert expanded is not None
-    return plan.ops.binary("and", every, expanded)
-
-
-def _all_true(plan: Lowering, flow: Flow) -> int:
-    """A mask of all timesteps of ``flow``."""
-    last = len(flow.shape) - 1
-    first_feature = plan.ops.slice(flow.value, axis=last, start=0, stop=1)
-    return plan.ops.ones_like(plan.ops.squeeze(first_feature, last), "bool")
-
-
-@register
-class Dot(Merging):
-    """Products of two inputs summed over an axis of each.
-
-    Source: keras 3.15 ``layers/merging/dot.py``. Output: the other axes of the first input, then those of
-    the second without its batch; ``(batch, 1)`` where none is left. There is no mask.
-
-    Parameters
-    ----------
-    axes : int or pair of int
-        The axis of each input; not the batch axis.
-    normalize : bool
-        Bring the vectors along these axes to unit length before: the cosine of the angle.
-    **kwargs
-        ``name`` and the like.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.Dot(axes=1)([np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])]).tolist()
-    [[11.0]]
-    """
-
-    input_count: ClassVar = 2
-    needs_timesteps: ClassVar = True
-
-    def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        pair = list(axes) if isinstance(axes, list | tuple) else [axes, axes]
-        if len(pair) != 2:
-            raise ConfigError("axes", axes, "expected an integer or two")
-        first, second = (positive_int("axes", axis, minimum=-7, maximum=7) for axis in pair)
-        if first == 0 or second == 0:
-            raise ConfigError("axes", axes, "the batch axis cannot be summed over")
-        self.axes = (first, second)
-        self._axes_config = axes
-        self.normalize = flag("normalize", normalize)
-
-    def _resolved(self, shapes: Sequence[Shape]) -> tuple[int, int]:
-        first, second = (
-            axis + len(shape) if axis < 0 else axis for axis, shape in zip(self.axes, shapes, strict=True)
-        )
-        fits = 0 < first < len(shapes[0]) and 0 < second < len(shapes[1])
-        if fits:
-            sizes = {shapes[0][first], shapes[1][second]} - {None}
-            fits = len(sizes) <= 1
-        if not fits:
-            raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): inputs of shapes {shapes[0]} and {shapes[1]} have "
-                f"no common size on axes {self.axes}"
-            )
-        return first, second
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        shapes = [tuple(shape) for shape in input_shape]
-        first, second = self._resolved(shapes)
-        left = [size for axis, size in enumerate(shapes[0]) if axis not in (0, first)]
-        right = [size for axis, size in enumerate(shapes[1]) if axis not in (0, second)]
-        return (batch_size(shapes), *(left + right or [1]))
-
-    def lower(self, plan: Lowering, x: Any, **kwargs: Any) -> Flow:
-        a, b = (plan.as_float(flow) for flow in x)
-        shape = self.compute_output_shape([a.shape, b.shape])
-        first, second = self._resolved([a.shape, b.shape])
-        if self.normalize:
-            a = Flow(unit_length(plan, a, [first], self), a.shape)
-            b = Flow(unit_length(plan, b, [second], self), b.shape)
-        # Rows of the summed axis: [batch, left, summed] . [batch, right, summed]^T
-        value = plan.ops.matmul(
-            self._as_rows(plan, a, first), self._as_rows(plan, b, second), transpose_b=True
-        )
-        return Flow(self._unmerge(plan, value, a, b, first, second), shape)
-
-    def _as_rows(self, plan: Lowering, x: Flow, summed: int) -> int:
-        """``x`` as ``[batch, others, summed]``."""
-        rank = len(x.shape)
-        others = [axis for axis in range(1, rank) if axis != summed]
-        value = x.value
-        if summed != rank - 1:
-            value = plan.ops.transpose(value, (0, *others, summed))
-        if not others:
-            return plan.ops.expand_dims(value, 1)
-        if len(others) == 1:
-            return value
-        size = x.shape[summed]
-        if size is None:
-            raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): the size of axis {summed} must be known, "
-                f"got shape {x.shape}"
-            )
-        return plan.ops.reshape(value, (-1, size))
-
-    def _unmerge(self, plan: Lowering, value: int, a: Flow, b: Flow, first: int, second: int) -> int:
-        """``[batch, left, right]`` with the axes that were merged, or without those that were put in."""
-        left = [size for axis, size in enumerate(a.shape) if axis not in (0, first)]
-        right = [size for axis, size in enumerate(b.shape) if axis not in (0, second)]
-        if len(left) > 1 or len(right) > 1:
-            target = left + right
-            if target.count(None) > 1:
-                raise ValueError(
-                    f"layer {self.name!r} ({self.class_name}): at most one axis of the output may be of "
-                    f"unknown size, got inputs of shapes {a.shape} and {b.shape}"
-                )
-            return plan.ops.reshape(value, [-1 if size is None else size for size in target])
-        if not left:
-            return plan.ops.squeeze(value, 1)
-        return value if right else plan.ops.squeeze(value, 2)
-
-    def get_config(self) -> dict[str, Any]:
-        axes = self.axes[0] if isinstance(self._axes_config, int) else list(self.axes)
-        return super().get_config() | {"axes": axes, "normalize": self.normalize}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import initializers
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
+from unrolled.engine.variables import Variable
 from unrolled.errors import ConfigError
 from unrolled.layers.base import NORMALISES_BY_THE_BATCH, Layer
 from unrolled.layers.config_values import flag, int_list, not_negative, positive_int
@@ -47,8 +47,8 @@ class ScaleAndCenter(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
+        beta_initializer: object = "zeros",
+        gamma_initializer: object = "ones",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -57,8 +57,8 @@ class ScaleAndCenter(Layer):
         self.scale = flag("scale", scale)
         self.beta_initializer = initializers.get(beta_initializer, "beta_initializer")
         self.gamma_initializer = initializers.get(gamma_initializer, "gamma_initializer")
-        self.gamma: Any = None
-        self.beta: Any = None
+        self.gamma: Variable | None = None
+        self.beta: Variable | None = None
 
     def add_scale_and_center(self, shape: Sequence[int]) -> None:
         """Create gamma and beta, in this order."""
@@ -120,10 +120,10 @@ class BatchNormalization(ScaleAndCenter):
 
     def __init__(
         self,
-        axis: Any = -1,
+        axis: object = -1,
         *,
-        moving_mean_initializer: Any = "zeros",
-        moving_variance_initializer: Any = "ones",
+        moving_mean_initializer: object = "zeros",
+        moving_variance_initializer: object = "ones",
         renorm: bool = False,
         virtual_batch_size: int | None = None,
         adjustment: Any = None,
@@ -142,10 +142,10 @@ class BatchNormalization(ScaleAndCenter):
         for key, value in (("virtual_batch_size", virtual_batch_size), ("adjustment", adjustment)):
             if value is not None:
                 raise ConfigError(key, value, "only null is supported")
-        self.moving_mean: Any = None
-        self.moving_variance: Any = None
+        self.moving_mean: Variable | None = None
+        self.moving_variance: Variable | None = None
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         shape = (self.expect_size(input_shape, self.axis),)
         self.add_scale_and_center(shape)
         self.moving_mean = self.add_weight(
@@ -163,7 +163,7 @@ class BatchNormalization(ScaleAndCenter):
     def training_effect(self) -> str | None:
         return NORMALISES_BY_THE_BATCH if self.trainable else None
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return "has statistics for every timestep" if self.axis % len(x.shape) == 1 else None
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
@@ -188,7 +188,7 @@ class BatchNormalization(ScaleAndCenter):
         }
 
 
-def feature_axes(key: str, axis: Any) -> list[int]:
+def feature_axes(key: str, axis: object) -> list[int]:
     """``axis`` of a config as a list of axes other than the batch axis, or a ``ConfigError``."""
     axes = int_list(key, axis, -8, 7)
     if not axes or 0 in axes:
@@ -255,17 +255,19 @@ class LayerNormalization(ScaleAndCenter):
     [[-1.0, 1.0]]
     """
 
-    def __init__(self, axis: Any = -1, *, rms_scaling: bool = False, **kwargs: Any) -> None:
+    keras_versions: ClassVar = "2, 3"
+
+    def __init__(self, axis: object = -1, *, rms_scaling: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # Keras sorts the axes as they stand, negative ones first; the weights have this order.
         self.axis = sorted(feature_axes("axis", axis))
         if flag("rms_scaling", rms_scaling):
             raise ConfigError("rms_scaling", rms_scaling, "use RMSNormalization and export again")
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         return time_obstacle(self.axis, x)
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         resolved_axes(self, self.axis, input_shape)
         self.add_scale_and_center([self.expect_size(input_shape, axis) for axis in self.axis])
 
@@ -289,154 +291,6 @@ class LayerNormalization(ScaleAndCenter):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"axis": axis_config(self.axis)}
-
-
-@register
-class RMSNormalization(Layer):
-    """scale x / sqrt(mean(x^2) + epsilon), the mean over ``axis`` of every row.
-
-    Source: keras 3.15 ``layers/normalization/rms_normalization.py``. The shape stays; the mask ends, as
-    Keras's layer does not declare that it supports one.
-
-    Parameters
-    ----------
-    axis : int or list of int
-        The axes that are normalised over.
-    epsilon : float
-        Added to the mean square.
-    **kwargs
-        ``input_shape`` and the like.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.RMSNormalization(epsilon=0.0)(np.array([[2.0, -2.0]])).tolist()
-    [[1.0, -1.0]]
-    """
-
-    min_rank: ClassVar = 2
-
-    def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.axis = feature_axes("axis", axis)
-        self.epsilon = not_negative("epsilon", epsilon)
-        self.scale: Any = None
-
-    def find_stream_obstacle(self, x: Any) -> str | None:
-        return time_obstacle(self.axis, x)
-
-    def build_weights(self, input_shape: Any) -> None:
-        resolved_axes(self, self.axis, input_shape)
-        shape = [self.expect_size(input_shape, axis) for axis in self.axis]
-        self._check_scale(shape, input_shape)
-        self.scale = self.add_weight("scale", shape, initializers.Ones())
-
-    def _check_scale(self, scale: Sequence[int], shape: Sequence[int | None]) -> None:
-        """Raise ``ValueError`` where Keras's product with the scale as it is does not broadcast."""
-        axes = resolved_axes(self, self.axis, shape)
-        are_last = axes[0] == len(shape) - len(axes)
-        if not are_last and any(
-            have not in (1, want) for have, want in zip(scale[::-1], shape[::-1], strict=False)
-        ):
-            raise ValueError(
-                f"layer {self.name!r} ({self.class_name}): a scale of shape {tuple(scale)} does not broadcast "
-                f"to the last axes of {tuple(shape)}; Keras fails here too"
-            )
-
-    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
-        x = plan.as_float(x)
-        axes = resolved_axes(self, self.axis, x.shape)
-        sizes = {axis % len(x.shape): self._expected_sizes[axis] for axis in self.axis}
-        scale = plan.packed(self.scale)
-        are_last = axes[0] == len(x.shape) - len(axes)
-        value = plan.ops.layer_normalization(
-            x.value,
-            axes=axes,
-            gamma=scale.reshape([sizes[axis] for axis in axes]) if are_last else None,
-            beta=None,
-            epsilon=self.epsilon,
-            root_mean_square=True,
-        )
-        if not are_last:
-            # Keras multiplies by the scale as it is, which broadcasts along the last axes instead of its own.
-            self._check_scale(scale.shape, x.shape)
-            value = plan.ops.binary("multiply", value, plan.ops.constant(scale))
-        return Flow(value, x.shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"axis": axis_config(self.axis), "epsilon": self.epsilon}
-
-
-@register
-class UnitNormalization(Layer):
-    """x divided by its Euclidean length over ``axis``.
-
-    Source: keras 3.15 ``layers/normalization/unit_normalization.py``. The shape stays; the mask passes
-    through.
-
-    Parameters
-    ----------
-    axis : int or list of int
-        The axes whose elements form one vector.
-    **kwargs
-        ``input_shape`` and the like.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> print(layers.UnitNormalization()(np.array([[3.0, 4.0]])).round(4))
-    [[0.6 0.8]]
-    """
-
-    needs_timesteps: ClassVar = True
-    min_rank: ClassVar = 2
-
-    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.axis = feature_axes("axis", axis)
-
-    def check_input_shape(self, input_shape: Any) -> None:
-        super().check_input_shape(input_shape)
-        resolved_axes(self, self.axis, input_shape)
-
-    def find_stream_obstacle(self, x: Any) -> str | None:
-        return time_obstacle(self.axis, x)
-
-    def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
-        x = plan.as_float(x)
-        axes = resolved_axes(self, self.axis, x.shape)
-        return x.derive(unit_length(plan, x, axes, self), x.shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"axis": axis_config(self.axis)}
-
-
-# Keeps a vector of zeros at zero; vectors shorter than its root are not brought to unit length, as in Keras.
-UNIT_EPSILON = 1e-24
-
-
-def unit_length(plan: Lowering, x: Flow, axes: Sequence[int], layer: Layer) -> int:
-    """``x`` divided by its Euclidean length over ``axes``: by the root of the mean square, then of the count."""
-    sizes = []
-    for axis in axes:
-        size = x.shape[axis]
-        if size is None:
-            raise ValueError(
-                f"layer {layer.name!r} ({layer.class_name}): the size of axis {axis} must be known to bring "
-                f"vectors to unit length, got shape {x.shape}"
-            )
-        sizes.append(size)
-    count = max(1, math.prod(sizes))
-    return plan.ops.layer_normalization(
-        x.value,
-        axes=list(axes),
-        gamma=np.full(sizes, 1.0 / math.sqrt(count), np.float32),
-        beta=None,
-        epsilon=UNIT_EPSILON / count,
-        root_mean_square=True,
-    )
 
 
 @register
@@ -469,6 +323,8 @@ class GroupNormalization(ScaleAndCenter):
     [[-1.0, 1.0, -1.0, 1.0]]
     """
 
+    keras_versions: ClassVar = "2, 3"
+    mask_rule: ClassVar = "Keras 3: passes; before: used, and refused where Keras fails, on nearly every one"
     stream_obstacle: ClassVar = "normalises over the time axis"
 
     def __init__(self, groups: int = 32, axis: int = -1, **kwargs: Any) -> None:
@@ -478,7 +334,7 @@ class GroupNormalization(ScaleAndCenter):
         if isinstance(axis, list | tuple) and len(axis) != 1:
             raise ConfigError("axis", axis, "one axis is supported")
 
-    def build_weights(self, input_shape: Any) -> None:
+    def build_weights(self, input_shape: Shape) -> None:
         size = self.expect_size(input_shape, self.axis)
         resolved_axes(self, [self.axis], input_shape)
         if self.groups == -1:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 # Attributes that no plan is made of.
 NO_PART_OF_PLANS = frozenset({
     "name", "trainable", "built", "nodes", "states", "source", "holders",
-    "declared_input_shape",
+    "declared_input_shape", "built_shape",
 })  # fmt: skip
 # What a layer keeps when it takes over the options of another: where it stands, and what it has learnt.
 _OWN = NO_PART_OF_PLANS | {
-    "semantics", "_built_shape", "_own_variables", "_plans", "_is_made",
+    "semantics", "_own_variables", "_plans", "_is_made",
 }  # fmt: skip
 
 
@@ -124,10 +124,10 @@ def _described(layer: Layer, built: Layer) -> Any:
     """Names and shapes of the weights and of the outputs of all calls, as far as ``built`` is built."""
     if not built.built:
         return None
-    if built._built_shape is not None:
-        layer.build(built._built_shape)
+    if built.built_shape is not None:
+        layer.build(built.built_shape)
     weights = [(variable.name, variable.shape) for variable in layer.weights]
-    outputs = None if built._built_shape is None else layer.compute_output_shape(built._built_shape)
+    outputs = None if built.built_shape is None else layer.compute_output_shape(built.built_shape)
     calls = [layer.describe_output(node.args, node.kwargs) for node in built.nodes if node.parents]
     return repr([weights, outputs, calls])
 

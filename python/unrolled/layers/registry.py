@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from unrolled.errors import ConfigError
 from unrolled.semantics import Semantics
+from unrolled.spec import set_facts
 
 if TYPE_CHECKING:
     from unrolled.layers.base import Layer
@@ -31,6 +32,7 @@ SEMANTICS = "semantics"
 def register(cls: LayerClass) -> LayerClass:
     """Class decorator: files may name this class."""
     _CLASSES[cls.__name__] = cls
+    set_facts(cls.__name__, cls.facts)
     return cls
 
 

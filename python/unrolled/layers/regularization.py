@@ -85,8 +85,20 @@ class Dropout(RateLayer):
     ignored_config: ClassVar = {"noise_shape": "shapes the noise of training only"}
 
 
+class SpatialDropout(RateLayer):
+    """Base of dropout of whole features or channels."""
+
+    ignored_config: ClassVar = {"noise_shape": "shapes the noise of training only"}
+
+    def in_keras_3(self, serialized: dict[str, Any]) -> dict[str, Any]:
+        """With what Keras 3's constructor takes (keras 3.15 layers/regularization/spatial_dropout.py)."""
+        taken = ("rate", "seed", "name", "dtype", "data_format")
+        config = {key: value for key, value in serialized["config"].items() if key in taken}
+        return serialized | {"config": config}
+
+
 @register
-class SpatialDropout1D(RateLayer):
+class SpatialDropout1D(SpatialDropout):
     """Zeroes features in training; the identity here. ``(batch, timesteps, features)``.
 
     Source: keras 3.15 ``layers/regularization/spatial_dropout.py``. The mask passes through.
@@ -100,11 +112,10 @@ class SpatialDropout1D(RateLayer):
     """
 
     input_ranks: ClassVar = (3,)
-    ignored_config: ClassVar = {"noise_shape": "shapes the noise of training only"}
 
 
 @register
-class SpatialDropout2D(RateLayer):
+class SpatialDropout2D(SpatialDropout):
     """Zeroes channels in training; the identity here. Rank 4.
 
     Source: keras 3.15 ``layers/regularization/spatial_dropout.py``. The mask passes through.
@@ -118,14 +129,11 @@ class SpatialDropout2D(RateLayer):
     """
 
     input_ranks: ClassVar = (4,)
-    ignored_config: ClassVar = {
-        "data_format": "says which elements are dropped in training",
-        "noise_shape": "shapes the noise of training only",
-    }
+    ignored_config: ClassVar = {"data_format": "says which elements are dropped in training"}
 
 
 @register
-class SpatialDropout3D(RateLayer):
+class SpatialDropout3D(SpatialDropout):
     """Zeroes channels in training; the identity here. Rank 5.
 
     Source: keras 3.15 ``layers/regularization/spatial_dropout.py``. The mask passes through.
@@ -139,10 +147,7 @@ class SpatialDropout3D(RateLayer):
     """
 
     input_ranks: ClassVar = (5,)
-    ignored_config: ClassVar = {
-        "data_format": "says which elements are dropped in training",
-        "noise_shape": "shapes the noise of training only",
-    }
+    ignored_config: ClassVar = {"data_format": "says which elements are dropped in training"}
 
 
 @register
@@ -159,6 +164,7 @@ class AlphaDropout(RateLayer):
     [[1.0, 1.0]]
     """
 
+    keras_versions: ClassVar = "2, 3"
     ignored_config: ClassVar = {"noise_shape": "shapes the noise of training only"}
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from unrolled.engine import tree
 from unrolled.engine.lowering import Flow, Lowering
 from unrolled.layers.base import Layer
-from unrolled.layers.core import Embedding, InputLayer
+from unrolled.layers.embedding import Embedding
+from unrolled.layers.input_layer import InputLayer
 from unrolled.layers.ops.base import Operation
 from unrolled.layers.registry import serialize_layer
 from unrolled.layers.rnn.wrappers import TimeDistributed

@@ -10,22 +10,8 @@ import numpy as np
 
 from unrolled.errors import printable
 from unrolled.layers.naming import snake_case
-from unrolled.layers.ops.base import Operation
-from unrolled.layers.ops.movement import ReshapeOperation
 
 _OPERATIONS = ("keras.src.ops.", "keras.src.activations.")
-
-
-def in_keras_words(operation: Operation, serialized: dict[str, Any]) -> dict[str, Any]:
-    """A serialised operation as Keras 3 writes it."""
-    if operation.written_as is not None:
-        module, class_name = operation.written_as
-        serialized |= {"module": module, "class_name": class_name, "registered_name": class_name}
-    if isinstance(operation, ReshapeOperation) and None in operation.newshape:
-        rows = {node.outputs.shape[1:] for node in operation.nodes}
-        if len(rows) == 1 and None not in (row := rows.pop()):
-            serialized["config"] |= {"newshape": (-1, *row)}
-    return serialized
 
 
 def in_keras_graph(config: dict[str, Any], *, has_masks: bool) -> list[str]:

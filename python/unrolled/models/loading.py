@@ -13,7 +13,7 @@ from unrolled.engine import tree
 from unrolled.errors import ModelFileError, Problem, UnsupportedModelError, printable
 from unrolled.layers.base import DRAWS_RANDOM_NUMBERS, Layer
 from unrolled.layers.building import BuildContext, build_layer, set_model_builder
-from unrolled.layers.core import InputLayer
+from unrolled.layers.input_layer import InputLayer
 from unrolled.layers.registry import SEMANTICS, semantics_from, set_model_reader
 from unrolled.layers.symbolic import KerasTensor
 from unrolled.models.base import Model

@@ -20,16 +20,15 @@ from unrolled.engine.variables import Variable
 from unrolled.errors import Problem, UnsupportedModelError, printable
 from unrolled.formats.writing import write_keras
 from unrolled.layers.base import Layer
-from unrolled.layers.core import Masking
+from unrolled.layers.core import Activation, Masking
 from unrolled.layers.custom import PythonLayer
-from unrolled.layers.ops.base import Operation
 from unrolled.layers.registry import changing_serialized, serialize_layer
 from unrolled.layers.rnn.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
-from unrolled.layers.rnn.conv_recurrent import ConvLSTMCell
-from unrolled.layers.rnn.recurrent import Recurrent
+from unrolled.layers.rnn.conv_cells import ConvLSTMCell
+from unrolled.layers.rnn.sweeping import Recurrent
 from unrolled.models.base import Model
 from unrolled.models.functional import Functional
-from unrolled.models.keras_operations import in_keras_graph, in_keras_words
+from unrolled.models.keras_operations import in_keras_graph
 from unrolled.models.plain import plain
 from unrolled.semantics import KERAS_3
 
@@ -44,44 +43,9 @@ _NOT_KERAS_3 = frozenset({
     "adjustment", "experimental_reset", "autocast", "sparse", "reverse_state_order", "robust_masking",
     "softmax_robust_masking", "query_shape", "key_shape", "value_shape",
 })  # fmt: skip
-# These layers take less than others (keras 3.15 layers/regularization/spatial_dropout.py).
-_SPATIAL_DROPOUT = frozenset({"rate", "seed", "name", "dtype", "data_format"})
-# tf.keras writes options of a kernel for these, too, which have a depthwise and perhaps a pointwise one.
-_TWO_KERNELS = ("SeparableConv", "DepthwiseConv")
 _TRAINING_SUFFIXES = ("_regularizer", "_constraint")
 _REGULARIZERS = {"L1", "L2", "L1L2", "OrthogonalRegularizer"}
 _CONSTRAINTS = {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"}
-# By class, what is done with masks otherwise than today.
-_MASK_RULES = {
-    **dict.fromkeys(
-        ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"),
-        "masks that meet are combined by AND, or end here; Keras 3.4 and later: OR",
-    ),
-    "Concatenate": "masks that meet are reduced by all(), or end here; Keras 3.4 and later: any()",
-    "TimeDistributed": "the mask after it is that of the layer inside; Keras 3: the mask that came in",
-    "Bidirectional": "masked steps repeat the previous output; Keras 3 gives zeros there",
-    **dict.fromkeys(("Rescaling", "Normalization", "Identity"), "drops the mask; Keras 3 passes it on"),
-    "Softmax": "rows without anything allowed get equal weights; Keras 3.10: zeros",
-    "MultiHeadAttention": "rows without anything allowed get equal weights, a query_mask that is given counts, "
-    "and inputs keep their masks for other layers; Keras 3.10: zeros, the tensor's own, and no masks",
-    **dict.fromkeys(
-        ("Attention", "AdditiveAttention"),
-        "the mask after it is that of the query tensor, or none; Keras 3.11: the one that was given",
-    ),
-    **dict.fromkeys(
-        ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
-        "masked steps repeat the previous output; Keras 3 gives zeros under Bidirectional",
-    ),
-}
-_STEP_RULE = (
-    "masked steps at the start give the initial state, or a mask is heeded beside states that are given; "
-    "Keras 3 does neither"
-)
-
-
-def mask_rule(layer: Layer) -> str:
-    """What a layer of ``differing_layers`` does, and what today's Keras does instead."""
-    return _MASK_RULES.get(layer.class_name, _STEP_RULE)
 
 
 def save_model(model: Model, path: str | PathLike[str], *, approximate: bool = False) -> list[str]:
@@ -208,7 +172,7 @@ class _Writer:
                         layer.class_name,
                         "",
                         "the rule for masks of the Keras that wrote the file",
-                        mask_rule(layer),
+                        layer.old_mask_rule,
                     )
                 )
 
@@ -248,7 +212,7 @@ class _Writer:
     def _old_hard_sigmoid(self, layer: Layer, key: str) -> None:
         """Keras 2's function through Keras 3's: everything that leads into it scaled by 1.2."""
         self._changed.setdefault(id(layer), {})[key] = NEW
-        if layer.class_name == "Activation":
+        if isinstance(layer, Activation):
             # No weights lead into it: a layer with two steps stands for it.
             self.class_names[id(layer)] = "Sequential"
             self.notes.append(
@@ -282,34 +246,27 @@ class _Writer:
     def _change(self, layer: Layer, serialized: dict[str, Any]) -> dict[str, Any]:
         """A serialised layer in today's words."""
         config = serialized["config"]
-        if isinstance(layer, Operation):
-            return in_keras_words(layer, serialized)
+        if layer.is_operation:
+            return layer.in_keras_3(serialized)
         config.pop("semantics", None)
         if isinstance(layer, Functional):
             self.notes += in_keras_graph(config, has_masks=self._has_masks)
         if not isinstance(layer, Model):
-            serialized["config"] = config = self._clean(layer.class_name, config)
+            serialized["config"] = config = self._clean(config)
         for changed in (layer, getattr(layer, "cell", None)):
             config |= self._changed.get(id(changed), {})
         if self._places[id(layer)] > 1:
             # One object in several places stays one.
             serialized["shared_object_id"] = id(layer)
-        if layer.class_name == "ThresholdedReLU":
-            theta = config.pop("theta")
-            config["threshold"] = theta
-            serialized["class_name"] = "ReLU"
+        serialized = layer.in_keras_3(serialized)
         if self.class_names.get(id(layer)) == "Sequential" and not isinstance(layer, Model):
             return _rescaled_hard_sigmoid(serialized)
         return serialized
 
-    def _clean(self, class_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    def _clean(self, config: dict[str, Any]) -> dict[str, Any]:
         cleaned = {}
         for key, value in config.items():
             if key in _NOT_KERAS_3:
-                continue
-            if class_name.startswith("SpatialDropout") and key not in _SPATIAL_DROPOUT:
-                continue
-            if class_name.startswith(_TWO_KERNELS) and key.startswith("kernel_") and key != "kernel_size":
                 continue
             if key.endswith(_TRAINING_SUFFIXES) or key == "activity_regularizer":
                 if value is None:

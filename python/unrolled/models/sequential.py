@@ -12,7 +12,8 @@ from unrolled.engine import tree
 from unrolled.engine.lowering import Lowering
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import is_shape
-from unrolled.layers.core import Embedding, Input, InputLayer
+from unrolled.layers.embedding import Embedding
+from unrolled.layers.input_layer import Input, InputLayer
 from unrolled.layers.registry import serialize_layer
 from unrolled.layers.rnn.wrappers import TimeDistributed
 from unrolled.layers.symbolic import KerasTensor, Node

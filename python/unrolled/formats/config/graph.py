@@ -9,12 +9,8 @@ from typing import Any
 from unrolled.errors import ModelFileError, printable
 from unrolled.formats.checks import describe, index, mapping, sequence, text
 from unrolled.formats.config.json_objects import decode_value
-from unrolled.spec import LayerSpec, ModelSpec, NodeSpec, TensorReference
+from unrolled.spec import LayerSpec, ModelSpec, NodeSpec, TensorReference, facts_of
 
-# Layers whose first argument may be a list in Keras 2's graphs: the sequence, then the initial states.
-_RECURRENT = frozenset(
-    {"RNN", "SimpleRNN", "LSTM", "GRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional"}
-)
 _CONSTANT = "_CONSTANT_VALUE"
 
 
@@ -143,7 +139,7 @@ def decode_old_call(call: Any, layer: LayerSpec, names: set[str], part: str) -> 
     if isinstance(first, list) and len(first) == 1:
         first = first[0]
     if (
-        layer.class_name in _RECURRENT
+        facts_of(layer.class_name).takes_states
         and layer.origin == "keras"
         and isinstance(first, list)
         and len(first) > 1

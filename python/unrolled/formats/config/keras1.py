@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unrolled.formats.config.keras2 import drop, rename
-from unrolled.spec import LayerSpec
+from unrolled.spec import LayerSpec, facts_of
 
 CLASSES: Mapping[str, str] = {
     "Convolution1D": "Conv1D",
@@ -143,7 +143,7 @@ def normalise(spec: LayerSpec) -> None:
     if spec.class_name == "BatchNormalization" and config.get("mode") == 0:
         # Mode 0 is what later versions do; any other stays a key, which the layer refuses.
         del config["mode"]
-    if spec.class_name in ("GRU", "GRUCell"):
+    if facts_of(spec.class_name).has_reset_after:
         config.setdefault("reset_after", False)
     if spec.class_name.startswith("SpatialDropout") and config.get("data_format") == "default":
         del config["data_format"]

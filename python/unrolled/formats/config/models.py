@@ -20,10 +20,8 @@ from unrolled.formats.config.json_objects import decode_dtype, decode_function, 
 from unrolled.formats.config.normalise import normalise
 from unrolled.formats.config.tf_operations import map_operation
 from unrolled.formats.config.versions import Writer
-from unrolled.spec import LayerSpec, ModelSpec, TensorReference, UnsupportedValue
+from unrolled.spec import LayerSpec, ModelSpec, TensorReference, UnsupportedValue, facts_of, inner_layer_keys
 
-_LAYER_KEYS = frozenset({"layer", "forward_layer", "backward_layer", "cell"})
-_LAYER_LIST_KEYS = frozenset({"cells"})
 _ACTIVATION_KEYS = frozenset({"activation", "recurrent_activation", "inner_activation"})
 _MODEL_CLASSES = frozenset({"Sequential", "Functional", "Model"})
 _MODEL_KEYS = frozenset({"layers", "input_layers", "output_layers", "build_input_shape"})
@@ -80,7 +78,7 @@ def decode_layer(value: Any, decoder: Decoder, part: str) -> LayerSpec:
     config = {key: _decode_key(key, element, decoder, part) for key, element in raw.items()}
     spec = LayerSpec(class_name.split(">")[-1], name, config, origin=origin)
     if origin == "keras":
-        if class_name in ("GRU", "GRUCell") and "reset_after" not in config:
+        if facts_of(class_name).has_reset_after and "reset_after" not in config:
             decoder.undecided.append(spec)
         normalise(spec, decoder.writer)
     return spec
@@ -98,9 +96,10 @@ def _decode_inner(value: Any, decoder: Decoder, part: str) -> LayerSpec:
 
 def _decode_key(key: str, value: Any, decoder: Decoder, part: str) -> Any:
     """The value of one key of a layer's config."""
-    if key in _LAYER_KEYS and isinstance(value, dict) and "class_name" in value:
+    holds_layers = key in inner_layer_keys()
+    if holds_layers and isinstance(value, dict) and "class_name" in value:
         return _decode_inner(value, decoder, f"{part}, {key}")
-    if key in _LAYER_KEYS | _LAYER_LIST_KEYS and isinstance(value, list):
+    if holds_layers and isinstance(value, list):
         return [_decode_inner(element, decoder, f"{part}, {key}") for element in value]
     if key == "dtype":
         return decode_dtype(value)
@@ -174,7 +173,7 @@ def _insert_input(layers: list[LayerSpec]) -> None:
     found = declared[0]
     first = layers[0]
     inner = first.config.get("layer")
-    if found is None and first.class_name == "Bidirectional" and isinstance(inner, LayerSpec):
+    if found is None and facts_of(first.class_name).declares_input_inside and isinstance(inner, LayerSpec):
         found = inner.config.get("batch_shape")
     if found is None and first.model is not None and first.model.layers:
         nested = first.model.layers[0]
@@ -197,11 +196,12 @@ def _pop_input_shape(layer: LayerSpec) -> list[int | None] | None:
     if layer.class_name == "InputLayer" or layer.origin != "keras":
         return None
     found = layer.config.pop("batch_input_shape", None)
-    for key in ("layer", "backward_layer", "cell"):
+    facts = facts_of(layer.class_name)
+    for key in facts.inner_layers:
         inner = layer.config.get(key)
         if isinstance(inner, LayerSpec):
             inner_shape = _pop_input_shape(inner)
-            if found is None and layer.class_name == "Bidirectional" and key == "layer":
+            if found is None and facts.declares_input_inside and key == "layer":
                 found = inner_shape
     if found is None:
         return None

@@ -5,11 +5,7 @@ from __future__ import annotations
 
 from unrolled.formats.config import keras1, keras2
 from unrolled.formats.config.versions import Writer
-from unrolled.spec import LayerSpec
-
-_GATED = frozenset({"LSTM", "LSTMCell", "GRU", "GRUCell"})
-_CONVOLUTIONAL = frozenset({"ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "ConvLSTM2DCell", "ConvLSTMCell"})
-_GRU = frozenset({"GRU", "GRUCell"})
+from unrolled.spec import LayerSpec, facts_of
 
 
 def normalise(spec: LayerSpec, writer: Writer) -> None:
@@ -29,11 +25,12 @@ def normalise(spec: LayerSpec, writer: Writer) -> None:
 
 def _write_out_defaults(spec: LayerSpec, writer: Writer) -> None:
     """Values of the writer's version where the config has no key and today's default is another."""
-    if spec.class_name in _GATED:
+    facts = facts_of(spec.class_name)
+    if facts.recurrent_activation == "gated":
         spec.config.setdefault("recurrent_activation", writer.recurrent_activation)
-    if spec.class_name in _CONVOLUTIONAL:
+    if facts.recurrent_activation == "convolutional":
         spec.config.setdefault("recurrent_activation", writer.convolutional_recurrent_activation)
-    if spec.class_name in _GRU and "reset_after" not in spec.config:
+    if facts.has_reset_after and "reset_after" not in spec.config:
         # The bias's shape may overrule this where the weights are at hand: see reading.settle_reset_after.
         spec.config["reset_after"] = writer.reset_after
 

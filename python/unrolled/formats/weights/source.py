@@ -11,12 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ModelFileError, printable
-from unrolled.spec import VariableLike, WeightedObject
+from unrolled.spec import VariableLike, WeightedObject, facts_of
 
 Array = NDArray[Any]
-
-# Layers whose kernels Theano applied flipped (true convolution): keras 2.3 engine/saving.py, conv_layers.
-_FLIPPED = frozenset({"Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTMCell"})
 
 
 @dataclass(frozen=True)
@@ -124,16 +121,16 @@ def convert_owner(
     owner: WeightedObject, values: list[tuple[VariableLike, Array]], theano: bool = False
 ) -> list[tuple[VariableLike, Array]]:
     """A layer's arrays as its variables take them."""
-    if owner.class_name in ("LSTMCell", "GRUCell") and len(values) == 3:
+    facts = facts_of(owner.class_name)
+    if facts.gates and len(values) == 3:
         arrays = [array for _, array in values]
         expected = tuple(values[2][0].shape)
         if is_cudnn(arrays, expected):
-            converted = convert_cudnn(arrays, gates=4 if owner.class_name == "LSTMCell" else 3)
+            converted = convert_cudnn(arrays, facts.gates)
             return [(variable, array) for (variable, _), array in zip(values, converted, strict=True)]
-    if theano and owner.class_name in _FLIPPED:
-        flipped = 2 if owner.class_name == "ConvLSTMCell" else 1
+    if theano and facts.theano_flips:
         return [
-            (variable, _flip(array) if number < flipped else array)
+            (variable, _flip(array) if number < facts.theano_flips else array)
             for number, (variable, array) in enumerate(values)
         ]
     return values
@@ -203,7 +200,7 @@ def _keras_1_counts(owner: WeightedObject, trainable: bool, separate_gates: bool
     own = owner.own_variables
     first = sum(1 for variable in own if variable.trainable)
     if separate_gates and len(own) == 3:
-        first = {"LSTMCell": 12, "ConvLSTMCell": 12, "GRUCell": 9}.get(owner.class_name, first)
+        first = 3 * facts_of(owner.class_name).gates or first
     second = max(len(own) - sum(1 for variable in own if variable.trainable), 0)
     return (first, second) if trainable else (0, first + second)
 
@@ -217,16 +214,15 @@ def _from_keras_1(owner: WeightedObject, arrays: list[Array]) -> list[Array]:
         ]
     if len(arrays) == 9:
         return [np.concatenate([arrays[gate * 3 + kind] for gate in range(3)], axis=-1) for kind in range(3)]
-    if owner.class_name == "Conv1D" and arrays and arrays[0].ndim == 4:
-        kernel, expected = arrays[0], tuple(owner.own_variables[0].shape)
+    if not facts_of(owner.class_name).theano_orders or not arrays:
+        return arrays
+    kernel, expected = arrays[0], tuple(owner.own_variables[0].shape)
+    if kernel.ndim == 4 and len(expected) == 3:
         if kernel.shape[1] != 1 or kernel.shape[3] != expected[-1]:
             # Keras up to 1.1 on Theano: (out, in, length, 1).
             kernel = kernel.transpose(2, 3, 1, 0)
         return [kernel[:, 0], *arrays[1:]]
-    if owner.class_name in ("Conv2D", "Conv3D") and arrays:
-        kernel, expected = arrays[0], tuple(owner.own_variables[0].shape)
-        if kernel.shape != expected and kernel.ndim == len(expected):
-            # dim_ordering "th": (out, in, rows, columns).
-            kernel = kernel.transpose(*range(2, kernel.ndim), 1, 0)
-        return [kernel, *arrays[1:]]
-    return arrays
+    if kernel.shape != expected and kernel.ndim == len(expected) > 3:
+        # dim_ordering "th": (out, in, rows, columns).
+        kernel = kernel.transpose(*range(2, kernel.ndim), 1, 0)
+    return [kernel, *arrays[1:]]

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from unrolled.errors import ModelFileError, printable
 from unrolled.formats.hdf5 import HDF5File
 from unrolled.formats.weights.source import Assignment, slots, title
-from unrolled.spec import VariableLike, WeightedObject
+from unrolled.spec import VariableLike, WeightedObject, facts_of
 
 ROOT = "layers"
 ROOT_2_12 = "_layer_checkpoint_dependencies"
@@ -28,8 +28,6 @@ _NOT_WEIGHTS = frozenset(
 )
 # States of random generators of dropout, which some versions store.
 _RANDOM = frozenset({"seed_generator", "_seed_generator", "random_generator", "_random_generator"})
-# Arrays that inference does not use: the sample count of Normalization.
-_UNUSED = {"Normalization": {2: ()}}
 
 Path = tuple[str, ...]
 
@@ -188,7 +186,7 @@ def _match(model: WeightedObject, index: dict[Path, Group], walk: _Walk, same_mo
                 f"{title(found)}: {group.source} holds the weights of {printable(group.name)!r}"
             )
         arrays = dict(group.arrays)
-        for number, unused_shape in _UNUSED.get(found.class_name, {}).items():
+        for number, unused_shape in facts_of(found.class_name).unused_arrays.items():
             if number >= len(variables) and number in arrays and arrays[number].shape == unused_shape:
                 del arrays[number]
         if sorted(arrays) != list(range(len(variables))):

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Flow, Lowering, Shape
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import flag
 from unrolled.layers.convolution.spatial import (
@@ -23,6 +23,8 @@ from unrolled.layers.convolution.spatial import (
     window_output,
 )
 from unrolled.layers.registry import register
+
+PoolingClass = TypeVar("PoolingClass", bound=Layer)
 
 
 class Pooling(Layer):
@@ -45,14 +47,15 @@ class Pooling(Layer):
         ``input_shape`` and the like.
     """
 
+    mask_rule: ClassVar = "ends"
     stream_obstacle: ClassVar = "gives fewer timesteps than it gets"
     spatial_rank: ClassVar[int]
     kind: ClassVar[str]
 
     def __init__(
         self,
-        pool_size: Any = 2,
-        strides: Any = None,
+        pool_size: object = 2,
+        strides: object = None,
         padding: str = "valid",
         data_format: str | None = None,
         **kwargs: Any,
@@ -63,7 +66,7 @@ class Pooling(Layer):
         self.padding = padding_name(padding)
         self.data_format = format_name(data_format)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         last = to_last(input_shape, self.data_format)
         spatial = [
             window_output(size, window, stride, self.padding)
@@ -104,6 +107,7 @@ class GlobalPooling(Layer):
         ``input_shape`` and the like.
     """
 
+    mask_rule: ClassVar = "ends"
     spatial_rank: ClassVar[int]
     kind: ClassVar[str]
 
@@ -112,12 +116,12 @@ class GlobalPooling(Layer):
         self.data_format = format_name(data_format)
         self.keepdims = flag("keepdims", keepdims)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         last = to_last(input_shape, self.data_format)
         kept = (1,) * self.spatial_rank if self.keepdims else ()
         return from_last((last[0], *kept, last[-1]), self.data_format if self.keepdims else "channels_last")
 
-    def find_stream_obstacle(self, x: Any) -> str | None:
+    def find_stream_obstacle(self, x: Flow) -> str | None:
         if self.spatial_rank != 1:
             return "pools over the time axis too (TimeDistributed around it would not)"
         if self.data_format != "channels_last":
@@ -146,118 +150,72 @@ class GlobalPooling(Layer):
         return super().get_config() | {"data_format": self.data_format, "keepdims": self.keepdims}
 
 
-@register
-class MaxPooling1D(Pooling):
-    """The maximum of windows of timesteps, ``(batch, timesteps, channels)``. See ``Pooling``.
+# What has so many spatial axes, and its shape.
+_DATA = {
+    1: ("timesteps", "(batch, timesteps, channels)"),
+    2: ("images", "(batch, height, width, channels)"),
+    3: ("volumes", "(batch, a, b, c, channels)"),
+}
+_EXAMPLES = {1: (2, 6, 3), 2: (2, 6, 4, 3), 3: (2, 6, 4, 2, 3)}
+_POOLING_DOC = """The {kind} of windows of {data}, ``{shape}``. See ``Pooling``.
 
-    Source: keras 3.15 ``layers/pooling/max_pooling1d.py``. There is no mask.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.MaxPooling1D(2)(np.zeros((2, 6, 3), np.float32)).shape
-    (2, 3, 3)
-    """
-
-    spatial_rank: ClassVar = 1
-    input_ranks: ClassVar = (3,)
-    kind: ClassVar = "max"
-
-
-@register
-class MaxPooling2D(Pooling):
-    """The maximum of windows of images, ``(batch, height, width, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/max_pooling2d.py``. There is no mask.
+    Source: keras 3.15 ``layers/pooling/{file}_pooling{rank}d.py``. There is no mask.
 
     Examples
     --------
     >>> import numpy as np
     >>> from unrolled import layers
-    >>> layers.MaxPooling2D(2)(np.zeros((2, 6, 4, 3), np.float32)).shape
-    (2, 3, 2, 3)
+    >>> layers.{name}(2)(np.zeros({example}, np.float32)).shape
+    {result}
     """
+_GLOBAL_DOC = """The {kind} over all positions of {data}, ``{shape}``. See ``GlobalPooling``.
 
-    spatial_rank: ClassVar = 2
-    input_ranks: ClassVar = (4,)
-    kind: ClassVar = "max"
-
-
-@register
-class MaxPooling3D(Pooling):
-    """The maximum of windows of volumes, ``(batch, a, b, c, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/max_pooling3d.py``. There is no mask.
+    Source: keras 3.15 ``layers/pooling/global_{file}_pooling{rank}d.py``. There is no mask afterwards.
 
     Examples
     --------
     >>> import numpy as np
     >>> from unrolled import layers
-    >>> layers.MaxPooling3D(2)(np.zeros((2, 6, 4, 2, 3), np.float32)).shape
-    (2, 3, 2, 1, 3)
+    >>> layers.{name}()(np.zeros({example}, np.float32)).shape
+    {result}
     """
 
-    spatial_rank: ClassVar = 3
-    input_ranks: ClassVar = (5,)
-    kind: ClassVar = "max"
+
+def _pooling(name: str, rank: int, kind: str) -> type[Pooling]:
+    """``MaxPooling1D`` and the like, which differ in nothing else."""
+    example = _EXAMPLES[rank]
+    halves = (example[0], *(size // 2 for size in example[1:-1]), example[-1])
+    return register(_with_doc(_POOLING_DOC, Pooling, name, rank, kind, halves))
 
 
-@register
-class AveragePooling1D(Pooling):
-    """The mean of windows of timesteps, ``(batch, timesteps, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/average_pooling1d.py``. There is no mask.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.AveragePooling1D(2)(np.zeros((2, 6, 3), np.float32)).shape
-    (2, 3, 3)
-    """
-
-    spatial_rank: ClassVar = 1
-    input_ranks: ClassVar = (3,)
-    kind: ClassVar = "average"
+def _global_pooling(name: str, rank: int, kind: str) -> type[GlobalPooling]:
+    """``GlobalMaxPooling2D`` and the like."""
+    example = _EXAMPLES[rank]
+    return register(_with_doc(_GLOBAL_DOC, GlobalPooling, name, rank, kind, (example[0], example[-1])))
 
 
-@register
-class AveragePooling2D(Pooling):
-    """The mean of windows of images, ``(batch, height, width, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/average_pooling2d.py``. There is no mask.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.AveragePooling2D(2)(np.zeros((2, 6, 4, 3), np.float32)).shape
-    (2, 3, 2, 3)
-    """
-
-    spatial_rank: ClassVar = 2
-    input_ranks: ClassVar = (4,)
-    kind: ClassVar = "average"
+def _with_doc(
+    text: str, base: type[PoolingClass], name: str, rank: int, kind: str, result: tuple[int, ...]
+) -> type[PoolingClass]:
+    data, shape = _DATA[rank]
+    words = {"kind": "maximum" if kind == "max" else "mean", "file": "max" if kind == "max" else "average"}
+    doc = text.format(
+        name=name, rank=rank, data=data, shape=shape, example=_EXAMPLES[rank], result=result, **words
+    )
+    attributes = {"spatial_rank": rank, "input_ranks": (rank + 2,), "kind": kind}
+    return type(name, (base,), attributes | {"__doc__": doc, "__module__": __name__})
 
 
-@register
-class AveragePooling3D(Pooling):
-    """The mean of windows of volumes, ``(batch, a, b, c, channels)``. See ``Pooling``.
-
-    Source: keras 3.15 ``layers/pooling/average_pooling3d.py``. There is no mask.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.AveragePooling3D(2)(np.zeros((2, 6, 4, 2, 3), np.float32)).shape
-    (2, 3, 2, 1, 3)
-    """
-
-    spatial_rank: ClassVar = 3
-    input_ranks: ClassVar = (5,)
-    kind: ClassVar = "average"
+MaxPooling1D = _pooling("MaxPooling1D", 1, "max")
+MaxPooling2D = _pooling("MaxPooling2D", 2, "max")
+MaxPooling3D = _pooling("MaxPooling3D", 3, "max")
+AveragePooling1D = _pooling("AveragePooling1D", 1, "average")
+AveragePooling2D = _pooling("AveragePooling2D", 2, "average")
+AveragePooling3D = _pooling("AveragePooling3D", 3, "average")
+GlobalMaxPooling2D = _global_pooling("GlobalMaxPooling2D", 2, "max")
+GlobalMaxPooling3D = _global_pooling("GlobalMaxPooling3D", 3, "max")
+GlobalAveragePooling2D = _global_pooling("GlobalAveragePooling2D", 2, "mean")
+GlobalAveragePooling3D = _global_pooling("GlobalAveragePooling3D", 3, "mean")
 
 
 @register
@@ -286,44 +244,6 @@ class GlobalMaxPooling1D(GlobalPooling):
 
 
 @register
-class GlobalMaxPooling2D(GlobalPooling):
-    """The maximum over all positions of images, ``(batch, height, width, channels)``. See ``GlobalPooling``.
-
-    Source: keras 3.15 ``layers/pooling/global_max_pooling2d.py``. There is no mask afterwards.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.GlobalMaxPooling2D()(np.zeros((2, 6, 4, 3), np.float32)).shape
-    (2, 3)
-    """
-
-    spatial_rank: ClassVar = 2
-    input_ranks: ClassVar = (4,)
-    kind: ClassVar = "max"
-
-
-@register
-class GlobalMaxPooling3D(GlobalPooling):
-    """The maximum over all positions of volumes, ``(batch, a, b, c, channels)``. See ``GlobalPooling``.
-
-    Source: keras 3.15 ``layers/pooling/global_max_pooling3d.py``. There is no mask afterwards.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.GlobalMaxPooling3D()(np.zeros((2, 6, 4, 2, 3), np.float32)).shape
-    (2, 3)
-    """
-
-    spatial_rank: ClassVar = 3
-    input_ranks: ClassVar = (5,)
-    kind: ClassVar = "max"
-
-
-@register
 class GlobalAveragePooling1D(GlobalPooling):
     """The mean over all timesteps, ``(batch, timesteps, channels)``. See ``GlobalPooling``.
 
@@ -338,6 +258,7 @@ class GlobalAveragePooling1D(GlobalPooling):
     (2, 3)
     """
 
+    mask_rule: ClassVar = "used: mean over unmasked steps; ends"
     spatial_rank: ClassVar = 1
     input_ranks: ClassVar = (3,)
     kind: ClassVar = "mean"
@@ -368,44 +289,6 @@ class GlobalAveragePooling1D(GlobalPooling):
         )
         result = Flow(value, last_shape)
         return restore_format(plan, result, self.data_format) if self.keepdims else result
-
-
-@register
-class GlobalAveragePooling2D(GlobalPooling):
-    """The mean over all positions of images, ``(batch, height, width, channels)``. See ``GlobalPooling``.
-
-    Source: keras 3.15 ``layers/pooling/global_average_pooling2d.py``. There is no mask afterwards.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.GlobalAveragePooling2D()(np.zeros((2, 6, 4, 3), np.float32)).shape
-    (2, 3)
-    """
-
-    spatial_rank: ClassVar = 2
-    input_ranks: ClassVar = (4,)
-    kind: ClassVar = "mean"
-
-
-@register
-class GlobalAveragePooling3D(GlobalPooling):
-    """The mean over all positions of volumes, ``(batch, a, b, c, channels)``. See ``GlobalPooling``.
-
-    Source: keras 3.15 ``layers/pooling/global_average_pooling3d.py``. There is no mask afterwards.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from unrolled import layers
-    >>> layers.GlobalAveragePooling3D()(np.zeros((2, 6, 4, 2, 3), np.float32)).shape
-    (2, 3)
-    """
-
-    spatial_rank: ClassVar = 3
-    input_ranks: ClassVar = (5,)
-    kind: ClassVar = "mean"
 
 
 MaxPool1D = MaxPooling1D

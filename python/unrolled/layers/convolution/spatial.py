@@ -18,7 +18,7 @@ MAX_EXTENT = 2**20
 MAX_ELEMENTS_A_ROW = 2**28
 
 
-def sizes(key: str, value: Any, rank: int) -> tuple[int, ...]:
+def sizes(key: str, value: object, rank: int) -> tuple[int, ...]:
     """``value``, an int or a list of ``rank`` ints, as positive ints, or a ``ConfigError``."""
     items = list(value) if isinstance(value, list | tuple) else [value] * rank
     if len(items) != rank:
@@ -26,7 +26,7 @@ def sizes(key: str, value: Any, rank: int) -> tuple[int, ...]:
     return tuple(positive_int(key, item, maximum=MAX_EXTENT) for item in items)
 
 
-def pairs(key: str, value: Any, rank: int) -> tuple[tuple[int, int], ...]:
+def pairs(key: str, value: object, rank: int) -> tuple[tuple[int, int], ...]:
     """Amounts before and after each spatial axis, or a ``ConfigError``.
 
     ``value``: an int for all; for one axis a pair; for several a list of ints and pairs.
@@ -49,14 +49,14 @@ def pairs(key: str, value: Any, rank: int) -> tuple[tuple[int, int], ...]:
     return tuple(pair(item) for item in value)
 
 
-def format_name(value: Any) -> str:
+def format_name(value: object) -> str:
     """ "channels_last" or "channels_first", or a ``ConfigError``."""
     return choice(
         "data_format", "channels_last" if value is None else value, ["channels_last", "channels_first"]
     )
 
 
-def padding_name(value: Any, *, causal: bool = False) -> str:
+def padding_name(value: object, *, causal: bool = False) -> str:
     """ "valid" or "same" (or "causal") in lower case, or a ``ConfigError``."""
     lowered = value.lower() if isinstance(value, str) else value
     return choice("padding", lowered, ["valid", "same", "causal"] if causal else ["valid", "same"])

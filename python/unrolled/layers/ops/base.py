@@ -51,6 +51,12 @@ class Operation(Layer):
     def serialized_as(self) -> tuple[str, str | None]:
         return f"keras.src.{self.keras_module}", self.class_name
 
+    def in_keras_3(self, serialized: dict[str, Any]) -> dict[str, Any]:
+        if self.written_as is None:
+            return serialized
+        module, class_name = self.written_as
+        return serialized | {"module": module, "class_name": class_name, "registered_name": class_name}
+
     def input_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return None
 

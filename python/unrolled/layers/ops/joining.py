@@ -101,7 +101,7 @@ class StackOperation(Joining):
 class TileOperation(Operation):
     """``keras.ops.tile``; the batch axis once."""
 
-    def __init__(self, repeats: Any, **kwargs: Any) -> None:
+    def __init__(self, repeats: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         items = repeats if isinstance(repeats, list | tuple) else [repeats]
         self.repeats = [positive_int("repeats", item, maximum=MAX_TILES) for item in items]
@@ -137,7 +137,7 @@ class TileOperation(Operation):
 class RepeatOperation(Operation):
     """``keras.ops.repeat`` of every element along an axis other than the batch axis."""
 
-    def __init__(self, repeats: Any, axis: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, repeats: object, axis: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.repeats = positive_int("repeats", repeats, maximum=MAX_EXTENT)
         if axis is None:

@@ -26,7 +26,7 @@ from unrolled.layers.registry import register_operation
 class ExpandDimsOperation(Operation):
     """``keras.ops.expand_dims``; the new axis may not come before the batch axis."""
 
-    def __init__(self, axis: Any, **kwargs: Any) -> None:
+    def __init__(self, axis: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         items = axis if isinstance(axis, list | tuple) else [axis]
         if len(items) != 1:
@@ -52,7 +52,7 @@ class ExpandDimsOperation(Operation):
 class SqueezeOperation(Operation):
     """``keras.ops.squeeze``; without ``axis`` all axes of size 1 but the batch axis."""
 
-    def __init__(self, axis: Any = None, **kwargs: Any) -> None:
+    def __init__(self, axis: object = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         items = [] if axis is None else axis if isinstance(axis, list | tuple) else [axis]
         self.axis = [positive_int("axis", item, minimum=-8, maximum=7) for item in items]
@@ -87,7 +87,7 @@ class SqueezeOperation(Operation):
 class ReshapeOperation(Operation):
     """``keras.ops.reshape`` of rows: the first size must be the batch's, or -1 where it comes out as such."""
 
-    def __init__(self, newshape: Any, **kwargs: Any) -> None:
+    def __init__(self, newshape: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         items = newshape if isinstance(newshape, list | tuple) else [newshape]
         if not 2 <= len(items) <= 8:
@@ -123,6 +123,13 @@ class ReshapeOperation(Operation):
     def lower(self, plan: Lowering, x: Any) -> Flow:  # type: ignore[override]
         return self.result(plan.ops.reshape(x.value, self._row(x)), x)
 
+    def in_keras_3(self, serialized: dict[str, Any]) -> dict[str, Any]:
+        """Without None, which stands for one size that Keras 3 wants said."""
+        rows = {node.outputs.shape[1:] for node in self.nodes}
+        if None in self.newshape and len(rows) == 1 and None not in (row := rows.pop()):
+            return serialized | {"config": serialized["config"] | {"newshape": (-1, *row)}}
+        return serialized
+
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"newshape": self.newshape}
 
@@ -150,7 +157,7 @@ class Permutation(Operation):
 class TransposeOperation(Permutation):
     """``keras.ops.transpose`` with ``axes`` that start with the batch axis."""
 
-    def __init__(self, axes: Any = None, **kwargs: Any) -> None:
+    def __init__(self, axes: object = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         items = axes if isinstance(axes, list | tuple) else []
         self.axes = [positive_int("axes", axis, minimum=-8, maximum=7) for axis in items]
@@ -189,7 +196,7 @@ class SwapaxesOperation(Permutation):
 class FlipOperation(Operation):
     """``keras.ops.flip`` along axes other than the batch axis."""
 
-    def __init__(self, axis: Any = None, **kwargs: Any) -> None:
+    def __init__(self, axis: object = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         items = [] if axis is None else axis if isinstance(axis, list | tuple) else [axis]
         self.axis = [positive_int("axis", item, minimum=-8, maximum=7) for item in items]

@@ -28,7 +28,7 @@ class Reduction(Operation):
     kind: ClassVar[str]
     computes: ClassVar[str | None] = None
 
-    def __init__(self, axis: Any = None, keepdims: bool = False, **kwargs: Any) -> None:
+    def __init__(self, axis: object = None, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if axis is None:
             raise ConfigError("axis", axis, "a reduction over the batch is not supported; name the axes")
@@ -71,44 +71,13 @@ class Reduction(Operation):
         return super().get_config() | {"axis": self.axis, "keepdims": self.keepdims}
 
 
-@register_operation
-class AnyOperation(Reduction):
-    """``keras.ops.any``."""
-
-    kind: ClassVar = "any"
-    computes: ClassVar = "bool"
-
-
-@register_operation
-class AllOperation(Reduction):
-    """``keras.ops.all``."""
-
-    kind: ClassVar = "all"
-    computes: ClassVar = "bool"
-
-
-@register_operation
-class MeanOperation(Reduction):
-    """``keras.ops.mean``."""
-
-    kind: ClassVar = "mean"
-    computes: ClassVar = "float32"
-
-
-@register_operation
-class SumOperation(Reduction):
-    """``keras.ops.sum``."""
-
-    kind: ClassVar = "sum"
-
-
 class Extreme(Reduction):
     """Base of max and min, with Keras's option ``initial``."""
 
     combine: ClassVar[str]
 
     def __init__(
-        self, axis: Any = None, keepdims: bool = False, initial: float | None = None, **kwargs: Any
+        self, axis: object = None, keepdims: bool = False, initial: float | None = None, **kwargs: Any
     ) -> None:
         super().__init__(axis, keepdims, **kwargs)
         self.initial = None if initial is None else number("initial", initial)
@@ -124,31 +93,16 @@ class Extreme(Reduction):
         return super().get_config() | {"initial": self.initial}
 
 
-@register_operation
-class MaxOperation(Extreme):
-    """``keras.ops.max``."""
-
-    kind: ClassVar = "max"
-    combine: ClassVar = "maximum"
+def _reduction(name: str, base: type[Reduction], kind: str, **attributes: str) -> None:
+    attributes |= {"kind": kind, "__doc__": f"``keras.ops.{name.lower()}``.", "__module__": __name__}
+    register_operation(type(f"{name}Operation", (base,), attributes))
 
 
-@register_operation
-class MinOperation(Extreme):
-    """``keras.ops.min``."""
-
-    kind: ClassVar = "min"
-    combine: ClassVar = "minimum"
-
-
-@register_operation
-class AmaxOperation(Reduction):
-    """``keras.ops.amax``."""
-
-    kind: ClassVar = "max"
-
-
-@register_operation
-class AminOperation(Reduction):
-    """``keras.ops.amin``."""
-
-    kind: ClassVar = "min"
+_reduction("Any", Reduction, "any", computes="bool")
+_reduction("All", Reduction, "all", computes="bool")
+_reduction("Mean", Reduction, "mean", computes="float32")
+_reduction("Sum", Reduction, "sum")
+_reduction("Max", Extreme, "max", combine="maximum")
+_reduction("Min", Extreme, "min", combine="minimum")
+_reduction("Amax", Reduction, "max")
+_reduction("Amin", Reduction, "min")

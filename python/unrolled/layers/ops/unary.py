@@ -131,16 +131,16 @@ class IdentityOperation(StopGradientOperation):
 class Typed(Elementwise):
     """Base of operations with a ``dtype`` option, that of the argument where absent."""
 
-    def __init__(self, dtype: Any = None, **kwargs: Any) -> None:
+    def __init__(self, dtype: object = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._given_dtype = None if dtype is None else str(getattr(dtype, "name", dtype))
         self._target = None if dtype is None else tensor_dtype("dtype", dtype)
 
-    def describe(self, x: Any, dtype: Any = None) -> Described:
+    def describe(self, x: Any, dtype: object = None) -> Described:
         target = self._target if dtype is None else tensor_dtype("dtype", dtype)
         return shape_of(x), target or dtype_of(x)
 
-    def lower(self, plan: Lowering, x: Any, dtype: Any = None) -> Flow:  # type: ignore[override]
+    def lower(self, plan: Lowering, x: Any, dtype: object = None) -> Flow:  # type: ignore[override]
         return self.result(operand(plan, x, self.describe(x, dtype)[1]), x, dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class CastOperation(Typed):
 
     keras_module: ClassVar = "ops.core"
 
-    def __init__(self, dtype: Any, **kwargs: Any) -> None:
+    def __init__(self, dtype: object, **kwargs: Any) -> None:
         super().__init__(dtype, **kwargs)
 
 
@@ -172,7 +172,7 @@ class ConvertToTensorOperation(Typed):
 class OnesLikeOperation(Typed):
     """``keras.ops.ones_like``."""
 
-    def lower(self, plan: Lowering, x: Any, dtype: Any = None) -> Flow:  # type: ignore[override]
+    def lower(self, plan: Lowering, x: Any, dtype: object = None) -> Flow:  # type: ignore[override]
         return self.result(plan.ops.ones_like(x.value, self.describe(x, dtype)[1]), x, dtype)
 
 
@@ -180,7 +180,7 @@ class OnesLikeOperation(Typed):
 class ZerosLikeOperation(Typed):
     """``keras.ops.zeros_like``."""
 
-    def lower(self, plan: Lowering, x: Any, dtype: Any = None) -> Flow:  # type: ignore[override]
+    def lower(self, plan: Lowering, x: Any, dtype: object = None) -> Flow:  # type: ignore[override]
         # Not 0 * x, which is NaN where x is not finite.
         ones = plan.ops.ones_like(x.value, "bool")
         return self.result(plan.ops.cast(plan.ops.logical_not(ones), self.describe(x, dtype)[1]), x, dtype)

@@ -15,6 +15,7 @@ from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import TRAINING_ONLY, flag, positive_int
 from unrolled.layers.registry import register, serialize_layer
+from unrolled.spec import LayerFacts
 
 # Options of cells, and of the layers that hold one, that cannot change what a trained cell computes.
 CELL_IGNORED = {
@@ -27,7 +28,7 @@ CELL_IGNORED = {
 }
 
 
-def cell_activation(key: str, identifier: Any) -> activations.Activation:
+def cell_activation(key: str, identifier: object) -> activations.Activation:
     """An activation that keeps the number of units, or a ``ConfigError``."""
     activation = activations.get(identifier, key)
     if activation.name == "glu":
@@ -50,6 +51,8 @@ class Cell(Layer):
         Where fresh weights start.
     """
 
+    mask_rule: ClassVar = "see RNN"
+    keras_versions: ClassVar = "2, 3"
     ignored_config: ClassVar = CELL_IGNORED
     # Columns of the kernels are this many blocks of `units`, in the order that each class names.
     gates: ClassVar[int] = 1
@@ -60,11 +63,11 @@ class Cell(Layer):
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
+        activation: object = "tanh",
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
+        kernel_initializer: object = "glorot_uniform",
+        recurrent_initializer: object = "orthogonal",
+        bias_initializer: object = "zeros",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -167,8 +170,8 @@ class GatedCell(Cell):
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: object = "tanh",
+        recurrent_activation: object = "sigmoid",
         **kwargs: Any,
     ) -> None:
         super().__init__(units, activation, **kwargs)
@@ -212,6 +215,7 @@ class LSTMCell(GatedCell):
     [4, 4]
     """
 
+    facts: ClassVar = LayerFacts(gates=4, recurrent_activation="gated")
     gates: ClassVar[int] = 4
     state_count: ClassVar[int] = 2
     core_name: ClassVar[str] = "lstm"
@@ -219,8 +223,8 @@ class LSTMCell(GatedCell):
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: object = "tanh",
+        recurrent_activation: object = "sigmoid",
         unit_forget_bias: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -256,13 +260,14 @@ class GRUCell(GatedCell):
     False
     """
 
+    facts: ClassVar = LayerFacts(gates=3, recurrent_activation="gated", has_reset_after=True)
     gates: ClassVar[int] = 3
 
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: object = "tanh",
+        recurrent_activation: object = "sigmoid",
         reset_after: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -298,6 +303,10 @@ class StackedRNNCells(Layer):
     >>> layers.StackedRNNCells([layers.GRUCell(3), layers.LSTMCell(2)]).state_size
     [3, [2, 2]]
     """
+
+    mask_rule: ClassVar = "see RNN"
+    keras_versions: ClassVar = "2, 3"
+    facts: ClassVar = LayerFacts(inner_layers=("cells",))
 
     def __init__(self, cells: Sequence[Cell | StackedRNNCells], **kwargs: Any) -> None:
         super().__init__(**kwargs)

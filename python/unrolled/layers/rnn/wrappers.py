@@ -11,7 +11,8 @@ from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import is_shape
 from unrolled.layers.registry import register, serialize_layer
-from unrolled.layers.rnn.recurrent import Recurrent, check_mask, hide_mask, show_mask, split_states
+from unrolled.layers.rnn.sweeping import Recurrent, check_mask, hide_mask, show_mask, split_states
+from unrolled.spec import LayerFacts
 
 MERGE_MODES = ("concat", "sum", "mul", "ave", None)
 
@@ -43,6 +44,16 @@ class Bidirectional(Layer):
     (4, 10, 16)
     """
 
+    mask_rule: ClassVar = (
+        "passes with `return_sequences`; masked steps are zeros then (stand-alone Keras to 2.3: "
+        "the previous output)"
+    )
+    old_mask_rule: ClassVar = "masked steps repeat the previous output; Keras 3 gives zeros there"
+    facts: ClassVar = LayerFacts(
+        inner_layers=("layer", "forward_layer", "backward_layer"),
+        takes_states=True,
+        declares_input_inside=True,
+    )
     # The layers inside check theirs.
     min_rank: ClassVar = 3
     stream_obstacle: ClassVar = "reads the sequence from its end too"
@@ -279,6 +290,9 @@ class TimeDistributed(Layer):
     (2, 7, 4)
     """
 
+    mask_rule: ClassVar = "Keras 3: passes; before: that of the layer inside, else any() over further axes"
+    old_mask_rule: ClassVar = "the mask after it is that of the layer inside; Keras 3: the mask that came in"
+    facts: ClassVar = LayerFacts(inner_layers=("layer",))
     stream_obstacle: ClassVar = None
 
     def __init__(self, layer: Any, **kwargs: Any) -> None:
