@@ -62,12 +62,6 @@ void handle_forks(void (*child)()) {
 #endif
 }
 
-bool ForkSafeMutex::try_lock(bool& is_inherited) {
-  std::uint32_t seen = word_.load(std::memory_order_relaxed);
-  is_inherited = seen != 0;
-  return is_free(seen) && word_.compare_exchange_strong(seen, held(), std::memory_order_acquire);
-}
-
 bool ForkSafeMutex::lock() {
   bool is_inherited = false;
   if (try_lock(is_inherited)) return is_inherited;

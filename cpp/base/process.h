@@ -34,7 +34,11 @@ class ForkSafeMutex {
  public:
   // True where a thread of another process held it, which may have left scratch memory half changed.
   bool lock();
-  bool try_lock(bool& is_inherited);
+  bool try_lock(bool& is_inherited) {
+    std::uint32_t seen = word_.load(std::memory_order_relaxed);
+    is_inherited = seen != 0;
+    return is_free(seen) && word_.compare_exchange_strong(seen, held(), std::memory_order_acquire);
+  }
   void unlock();
   // Where everybody else only tries: no locked instruction.
   void unlock_unwaited() { word_.store(0, std::memory_order_release); }

@@ -88,10 +88,10 @@ struct PackedCell {
   Index first_vector(int part) const { return blocks * Traits::kPart[part].first_gate; }
 
   PackedMatrix<Traits::kPanelVectors> kernel_part(int part) const {
-    return {kernel + first_vector(part) * features * kLanes, kernel_depth, blocks * gates(part)};
+    return {kernel + first_vector(part) * features * kLanes, kernel_depth};
   }
   PackedMatrix<Traits::kPanelVectors> recurrent_part(int part) const {
-    return {recurrent + first_vector(part) * units * kLanes, recurrent_depth, blocks * gates(part)};
+    return {recurrent + first_vector(part) * units * kLanes, recurrent_depth};
   }
 };
 

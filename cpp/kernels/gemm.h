@@ -39,13 +39,12 @@ inline constexpr int kWide = kRegisters == 32 ? 4 : 2;
 template <int S>
 inline constexpr int kTileRows = kRegisters == 32 ? (S == 3 ? 8 : 6) : (S == 3 ? 4 : 6);
 
-// Columns are grouped in vectors of kLanes; `vectors` of them, S to a panel, packed [panel][k][S][kLanes].
+// Columns are grouped in vectors of kLanes, S to a panel, packed [panel][k][S][kLanes].
 // The last panel holds the vectors that remain. So vector v of panel p starts at (p * S) * depth * kLanes.
 template <int S>
 struct PackedMatrix {
   const float* data;
   Depth depth;
-  Index vectors;
 
   UNROLLED_INLINE const float* panel(Index first_vector) const {
     return data + first_vector * depth.size * kLanes;
@@ -274,7 +273,7 @@ void pack_dense(const DenseShape& shape, const float* kernel, const float* bias,
 
 void dense(const DenseArguments& d) {
   const Index vectors = dense_vectors(d.shape);
-  const PackedMatrix<kWide> matrix{d.packed + dense_bias_floats(d.shape), Depth(d.shape.depth), vectors};
+  const PackedMatrix<kWide> matrix{d.packed + dense_bias_floats(d.shape), Depth(d.shape.depth)};
   const EqualBlocks blocks(d.rows, kTileRows<kWide>);
   alignas(64) float tile[kTileRows<kWide> * kWide * kLanes];
   constexpr Index kTileStride = kWide * kLanes;

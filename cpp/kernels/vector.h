@@ -4,7 +4,7 @@
 // (isa_variants.cmake).
 //
 // Every operation rounds as IEEE 754 says, on each lane alone, and the same on every ISA; fma rounds once
-// wherever kHasFma (every ISA but the x86-64 baseline).
+// wherever there is FMA (every ISA but the x86-64 baseline).
 #pragma once
 
 // Eigen's approximate square root would differ between ISAs.
@@ -34,12 +34,6 @@ namespace unrolled::kernels::UNROLLED_ISA_NAME {
 namespace {
 
 namespace packets = Eigen::internal;
-
-#if defined(EIGEN_VECTORIZE_FMA) || defined(EIGEN_VECTORIZE_NEON)
-inline constexpr bool kHasFma = true;
-#else
-inline constexpr bool kHasFma = false;
-#endif
 
 // Asks for a cache line to be brought to the second-level cache; any address will do.
 UNROLLED_INLINE void prefetch(const float* address) {
@@ -169,11 +163,6 @@ UNROLLED_INLINE Vec<W> operator-(Vec<W> a) {
 template <int W>
 UNROLLED_INLINE Vec<W> fma(Vec<W> a, Vec<W> b, Vec<W> c) {
   return Vec<W>(packets::pmadd(a.p, b.p, c.p));
-}
-// c - a * b, the product negated exactly
-template <int W>
-UNROLLED_INLINE Vec<W> fnma(Vec<W> a, Vec<W> b, Vec<W> c) {
-  return fma(-a, b, c);
 }
 // A NaN in `a` comes through, as long as `bound` is none (Eigen orders the operands of x86's min and max so).
 template <int W>

@@ -6,17 +6,13 @@
 
 #include "base/aligned_buffer.h"
 #include "ops/registry.h"
+#include "ops/rows.h"
 
 namespace unrolled {
 namespace {
 
-// Weights that stay in one core's second-level cache while its rows go by.
-constexpr Index kResidentBytes = 3 << 19;
 // Below this a step is too short to share: the barrier and moving the state between cores cost more.
 constexpr Index kUnitSplitBytes = 32 << 10;
-// Rows that one sweep takes at once. Weights that do not stay in cache are read once per step and block.
-constexpr Index kResidentBlock = 48;
-constexpr Index kStreamedBlock = 128;
 
 enum class Split { kNone, kDirections, kRows, kUnits };
 
@@ -225,13 +221,13 @@ class Recurrent final : public Op {
       weights = std::max(weights, direction.packed_bytes);
       recurrent = std::max(recurrent, direction.recurrent_bytes);
     }
-    if (batch >= std::max(4, 2 * team_size) && weights <= kResidentBytes) return Split::kRows;
+    if (batch >= std::max(4, 2 * team_size) && is_resident(static_cast<double>(weights))) return Split::kRows;
     if (recurrent >= kUnitSplitBytes) return Split::kUnits;
     return directions_.size() > 1 ? Split::kDirections : Split::kNone;
   }
 
   static Index block_rows(const Direction& direction) {
-    return direction.packed_bytes <= kResidentBytes ? kResidentBlock : kStreamedBlock;
+    return rows_at_once(static_cast<double>(direction.packed_bytes));
   }
 
   static Index block_count(Index rows, Split split, const Direction& direction) {

@@ -4,14 +4,11 @@
 #include <algorithm>
 
 #include "base/threads.h"
+#include "ops/rows.h"
 
 namespace unrolled {
 namespace {
 
-// Weights that fit beside the data in one core's second-level cache, and rows that then pass at once.
-constexpr double kResidentBytes = 1.5 * (1 << 20);
-constexpr Index kResidentBlock = 48;
-constexpr Index kStreamedBlock = 128;
 constexpr Index kStatelessBlock = 256;
 constexpr double kWorkspaceBytes = 64.0 * (1 << 20);
 
@@ -28,14 +25,11 @@ Choice choose(const RunState& state, Index max_rows, int threads, bool shares) {
   if (!state.is_row_independent) return choice;
 
   const Index batch = state.inputs[0].shape.dims[0];
-  const bool is_resident = state.resident_bytes <= kResidentBytes;
-  choice.by_blocks = choice.threads > 1 && is_resident && batch >= std::max(4, 2 * choice.threads);
-  Index limit = kStreamedBlock;
-  if (!state.has_sequential || (choice.threads > 1 && !choice.by_blocks)) {
-    limit = kStatelessBlock;
-  } else if (is_resident) {
-    limit = kResidentBlock;
-  }
+  const bool stays = is_resident(state.resident_bytes);
+  choice.by_blocks = choice.threads > 1 && stays && batch >= std::max(4, 2 * choice.threads);
+  const bool shares_operations = choice.threads > 1 && !choice.by_blocks;
+  Index limit =
+      state.has_sequential && !shares_operations ? rows_at_once(state.resident_bytes) : kStatelessBlock;
   const double affordable = std::max(1.0, kWorkspaceBytes / std::max(1.0, state.row_bytes));
   if (affordable < static_cast<double>(limit)) limit = static_cast<Index>(affordable);
   if (max_rows > 0) limit = std::min(limit, max_rows);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // How a run is cut: its threads, and the blocks of rows that go through the plan one after another. The one
-// place that chooses either. Only times and memory depend on it, never results.
+// place that chooses either; ops/rows.h has what it shares with loops over time. Only times and memory depend
+// on it, never results.
 #pragma once
 
 #include "plan/state_pool.h"

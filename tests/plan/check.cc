@@ -17,6 +17,7 @@
 #include "ops/registry.h"
 #include "plan/plan.h"
 #include "plan/stream.h"
+#include "plan/stream_pool.h"
 
 namespace {
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections import defaultdict
+from collections import Counter
+
+from unrolled.engine.locks import ForkSafeLock
 
 
 def snake_case(class_name: str) -> str:
@@ -15,16 +16,20 @@ def snake_case(class_name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-_name_counters: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
+_names_given: Counter[str] = Counter()
+_names_lock = ForkSafeLock()
 
 
 def automatic_name(class_name: str) -> str:
     """The next free name of a class, as Keras counts: ``lstm``, ``lstm_1``, ..."""
     prefix = snake_case(class_name)
-    number = next(_name_counters[prefix])
+    with _names_lock:
+        number = _names_given[prefix]
+        _names_given[prefix] += 1
     return prefix if number == 0 else f"{prefix}_{number}"
 
 
 def reset_names() -> None:
     """Start the automatic names again, as ``keras.backend.clear_session`` does."""
-    _name_counters.clear()
+    with _names_lock:
+        _names_given.clear()

@@ -23,8 +23,9 @@ MAX_BLOCK_BYTES = 64 << 20
 class Stream:
     """A model stepped through time: timesteps in, outputs out, the states kept in between.
 
-    Made by ``Model.stream``. It can be pickled and copied, and goes on from there. Outputs have the same bits as those of ``predict`` on all timesteps so far. One
-    thread at a time may use it; ``StreamPool`` takes many threads and clients.
+    Made by ``Model.stream``. It can be pickled and copied, and goes on from there. Outputs have the same bits
+    as those of ``predict`` on all timesteps so far. One thread at a time may use it; ``StreamPool`` takes
+    many threads and clients.
 
     Parameters
     ----------
