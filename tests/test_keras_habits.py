@@ -142,19 +142,26 @@ def test_predict_takes_steps_and_refuses_callbacks():
         ([["a", "b"]], "text"),
         ([np.zeros((3, 2)), np.zeros((4, 2))], "use predict_sequences"),
         ([[[1.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]]], "use predict_sequences"),
-        ((i for i in range(3)), "a generator: collect its batches"),
         (np.ma.masked_array(np.zeros((1, 3, 2))), "got a masked array"),
         (np.zeros((1, 3, 2), complex), "got complex numbers"),
         (np.zeros((1, 3, 2), "datetime64[s]"), "got times"),
         (object(), r"builtins\.object: make it a NumPy array"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("way", ["predict", "__call__"])
 def test_what_is_no_array_is_refused_with_its_type_and_what_to_do(way, x, message):
     model = small()
     with pytest.raises(ValueError, match=message):
         getattr(model, way)(x)
+
+
+def test_a_call_refuses_a_generator_which_predict_takes():
+    model = small()
+    x = RNG.normal(size=(4, 5, 2))
+    with pytest.raises(ValueError, match=r"a generator: predict\(x\) takes its batches"):
+        model(batch for batch in (x[:2], x[2:]))
+    assert np.array_equal(model.predict(batch for batch in (x[:2], x[2:])), model.predict(x))
 
 
 def test_a_pool_closes_its_clients_at_the_end_of_a_with_block():

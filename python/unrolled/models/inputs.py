@@ -55,7 +55,7 @@ def _described(value: Any) -> str:
     if isinstance(value, str | bytes) or (isinstance(value, np.ndarray) and value.dtype.kind in "US"):
         return f"text ({type(value).__name__}): look its numbers up first, as in training"
     if hasattr(value, "__next__"):
-        return f"a {type(value).__name__}: collect its batches, numpy.concatenate(list(x))"
+        return f"a {type(value).__name__}: predict(x) takes its batches one by one"
     if isinstance(value, np.ndarray) and value.dtype.kind == "c":
         return f"complex numbers ({value.dtype}): give real and imaginary parts as features"
     if isinstance(value, np.ndarray) and value.dtype.kind in "mM":
