@@ -168,6 +168,10 @@ class BaseModel(Layer):
             from unrolled.data.frames import predict_other
 
             result, is_table = predict_other(cast("Model", self), x, batch_size, verbose)
+            if is_table and steps is not None:
+                raise ValueError(
+                    "steps: counts batches of arrays; of tables and generators give as many as are wanted"
+                )
             if is_table:
                 return result
         if not self.built:  # as Keras does with a model that has not seen its input's shape
