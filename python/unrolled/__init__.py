@@ -16,6 +16,7 @@ from unrolled._core import available_isas, get_num_threads, isa, set_num_threads
 from unrolled.errors import ModelFileError, StreamError, UnsupportedModelError
 from unrolled.layers import Input
 from unrolled.models import Model, Sequential, load_model, model_from_json
+from unrolled.streaming import Stream, StreamPool
 
 __version__ = "0.1.0"
 
@@ -38,7 +39,9 @@ __all__ = [
     "Model",
     "ModelFileError",
     "Sequential",
+    "Stream",
     "StreamError",
+    "StreamPool",
     "UnsupportedModelError",
     "activations",
     "available_isas",

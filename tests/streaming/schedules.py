@@ -7,7 +7,7 @@ import numpy as np
 
 from unrolled import StreamError
 from unrolled.engine import tree
-from unrolled.models.base import Model
+from unrolled.models.model import Model
 
 TIMESTEPS = 7
 ROWS = 3

@@ -70,6 +70,24 @@ def write_keras(
         archive.writestr("model.weights.h5", weights)
 
 
+def write_weights(path: Path, model: WeightedObject) -> None:
+    """Write the weights of a model as Keras 3's ``save_weights`` does.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; there is no half of it then.
+    ModelFileError
+        A name is no text, or too long.
+    """
+    try:
+        weights = _weights(model, {}, {})
+    except ValueError as error:
+        raise ModelFileError(f"the model's weights cannot be written as HDF5: {error}") from error
+    with replacing(path) as file:
+        file.write(weights)
+
+
 def _weights(
     model: WeightedObject, values: Mapping[int, NDArray[Any]], class_names: Mapping[int, str]
 ) -> bytes:

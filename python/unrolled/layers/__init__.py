@@ -197,3 +197,17 @@ __all__ = [
     "ZeroPadding3D",
     "operations",
 ]
+
+_NOT_HERE = {
+    "Lambda": "the code in a file is never run: give your own function for it, "
+    "load_model(path, custom_objects={name of the layer: function})",
+}
+
+
+def __getattr__(name: str) -> object:
+    reason = (
+        f": {_NOT_HERE[name]}"
+        if name in _NOT_HERE
+        else "; docs/layers.md lists the layers that are supported"
+    )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{reason}")

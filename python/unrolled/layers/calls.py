@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,13 +70,13 @@ def _flat(value: Any) -> list[Any]:
 
 
 def nested_numbers_to_array(value: Any) -> Any:
-    """Lists of numbers are arrays; lists of arrays or tensors stay lists."""
+    """Lists of numbers are arrays; lists of arrays or tensors, and of rows of different lengths, stay lists."""
     if isinstance(value, list | tuple):
         flat = list(tree.leaves(value))
         if flat and all(isinstance(leaf, int | float) for leaf in flat):
-            return np.asarray(
-                value, dtype=np.float32 if any(isinstance(leaf, float) for leaf in flat) else None
-            )
+            dtype = np.float32 if any(isinstance(leaf, float) for leaf in flat) else None
+            with suppress(ValueError):
+                return np.asarray(value, dtype=dtype)
     return value
 
 

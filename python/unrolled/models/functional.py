@@ -19,7 +19,7 @@ from unrolled.layers.ops.base import Operation
 from unrolled.layers.registry import serialize_layer
 from unrolled.layers.rnn.wrappers import TimeDistributed
 from unrolled.layers.symbolic import KerasTensor, Node
-from unrolled.models.base import Model
+from unrolled.models.model import Model
 
 
 class Functional(Model):
@@ -245,6 +245,9 @@ class Functional(Model):
     def _own_nodes(self, layer: Layer) -> list[Node]:
         own = {id(node) for node in self._nodes}
         return [node for node in layer.nodes if id(node) in own]
+
+
+Model.functional_class = Functional
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from unrolled.layers.building import BuildContext, build_layer, set_model_builde
 from unrolled.layers.input_layer import InputLayer
 from unrolled.layers.registry import SEMANTICS, semantics_from, set_model_reader
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.models.base import Model
 from unrolled.models.functional import Functional
+from unrolled.models.model import Model
 from unrolled.models.plain import plain
 from unrolled.models.sequential import Sequential
 from unrolled.spec import LayerSpec, ModelFile, ModelSpec, TensorReference
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    path: FileLike,
-    weights: FileLike | None = None,
-    *,
+    filepath: FileLike,
     custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+    *,
+    weights: FileLike | None = None,
     dropout: Literal["refuse", "off"] = "refuse",
     hdf5: HDF5Reader = "builtin",
 ) -> Model:
@@ -38,14 +40,11 @@ def load_model(
 
     Parameters
     ----------
-    path : path-like, bytes or binary file
+    filepath : path-like, bytes or binary file
         What Keras models are kept in, of Keras 1, 2, 3 and tf.keras: ``.keras`` (zip or unzipped folder), a
         whole model in ``.h5``/``.hdf5``, an architecture in ``.json``, a SavedModel folder, a TensorFlow.js
         ``model.json``, a pickle or joblib file, a TensorFlow 1 checkpoint; or ``hf://OWNER/NAME[/FILE]`` on the
         Hugging Face Hub (extra ``hub``). Its content says which, not its name. Bytes are a file's content.
-    weights : path-like, bytes or binary file, optional
-        What belongs to a ``.json``: a weights-only file, a checkpoint (``"cp.ckpt"``, what the names of its
-        files start with, or their folder), or a SavedModel that ``export()`` wrote.
     custom_objects : mapping, optional
         Your own code in place of code that the file names and that is never run. A key is the name of a
         layer (of a Lambda, or of any layer that you want to replace), a class that is not Keras's, or an
@@ -58,6 +57,12 @@ def load_model(
           such a layer.
 
         The model runs as plans with calls of the functions in between; streams refuse functions.
+    compile, safe_mode : bool
+        For Keras's signature. Losses, metrics and optimizers of the file are not read, and nothing that it
+        holds is ever run, whatever these say.
+    weights : path-like, bytes or binary file, optional
+        What belongs to a ``.json``: a weights-only file, a checkpoint (``"cp.ckpt"``, what the names of its
+        files start with, or their folder), or a SavedModel that ``export()`` wrote.
     dropout : {"refuse", "off"}
         What to do about dropout that a graph calls with ``training=True``: refuse the model, or run it
         without dropout.
@@ -80,16 +85,23 @@ def load_model(
         not given.
     FileNotFoundError
         There is no such file.
+    TypeError
+        ``custom_objects`` is no mapping: the file of weights is named, ``weights=``.
     """
     from unrolled.formats import read_model  # zipfile and json load slowly
 
+    if custom_objects is not None and not isinstance(custom_objects, Mapping):
+        hint = ""
+        if isinstance(custom_objects, str) or hasattr(custom_objects, "__fspath__"):
+            hint = "; name the file of weights, load_model(path, weights=...)"
+        raise TypeError(f"custom_objects: expected a dict, got {type(custom_objects).__name__}{hint}")
     if dropout not in ("refuse", "off"):
         raise ValueError(f"dropout: expected 'refuse' or 'off', got {dropout!r}")
-    file = read_model(path, weights, hdf5)
+    file = read_model(filepath, weights, hdf5)
     model = build_from_file(file, custom_objects, dropout_off=dropout == "off")
     if file.weights is None and model.count_params() > 0:
         raise ModelFileError(
-            f"{_name_of(path)}: holds an architecture without weights, and its predictions "
+            f"{_name_of(filepath)}: holds an architecture without weights, and its predictions "
             "would be random: name the file that has them, load_model(path, weights=...), or ask for fresh "
             "weights, unrolled.models.model_from_json(text)"
         )
@@ -341,3 +353,4 @@ def _nested_config(serialized: Mapping[str, Any]) -> Layer:
 
 set_model_builder(_nested_model)
 set_model_reader(_nested_config)
+Model.config_reader = model_from_config

@@ -26,8 +26,7 @@ from unrolled.layers.registry import changing_serialized, serialize_layer
 from unrolled.layers.rnn.cells import Cell, GRUCell, LSTMCell, StackedRNNCells
 from unrolled.layers.rnn.conv_cells import ConvLSTMCell
 from unrolled.layers.rnn.sweeping import Recurrent
-from unrolled.models.base import Model
-from unrolled.models.functional import Functional
+from unrolled.models.base import BaseModel
 from unrolled.models.keras_operations import in_keras_graph
 from unrolled.models.plain import plain
 from unrolled.semantics import KERAS_3
@@ -48,7 +47,7 @@ _REGULARIZERS = {"L1", "L2", "L1L2", "OrthogonalRegularizer"}
 _CONSTRAINTS = {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"}
 
 
-def save_model(model: Model, path: str | PathLike[str], *, approximate: bool = False) -> list[str]:
+def save_model(model: BaseModel, path: str | PathLike[str], *, approximate: bool = False) -> list[str]:
     """Write a model as a Keras 3 ``.keras`` file.
 
     Parameters
@@ -87,7 +86,7 @@ def save_model(model: Model, path: str | PathLike[str], *, approximate: bool = F
     return [*writer.notes, *(f"approximated: {problem}" for problem in writer.approximations)]
 
 
-def differing_layers(model: Model) -> list[Layer]:
+def differing_layers(model: BaseModel) -> list[Layer]:
     """Layers that give other numbers under the rules of today's Keras than under those of their writer.
 
     Each layer's rules are changed alone, and the model is lowered again: where its outputs come from other
@@ -97,7 +96,7 @@ def differing_layers(model: Model) -> list[Layer]:
     for layer in model.walk():
         # A layer and the cells that it sweeps follow one rule.
         group = [layer, *(layer.sublayers() if isinstance(layer, Recurrent) else ())]
-        if not isinstance(layer, Model | Cell | StackedRNNCells) and layer.semantics != KERAS_3:
+        if not isinstance(layer, BaseModel | Cell | StackedRNNCells) and layer.semantics != KERAS_3:
             groups.append(group)
     before = _trace(model)
     if not groups or not _differs(model, [layer for group in groups for layer in group], before):
@@ -113,7 +112,7 @@ def differing_layers(model: Model) -> list[Layer]:
     return needed or [group[0] for group in groups]
 
 
-def _differs(model: Model, layers: list[Layer], before: list[bytes]) -> bool:
+def _differs(model: BaseModel, layers: list[Layer], before: list[bytes]) -> bool:
     """Whether the model computes something else while ``layers`` follow today's rules."""
     try:
         return _trace(model, layers) != before
@@ -121,7 +120,7 @@ def _differs(model: Model, layers: list[Layer], before: list[bytes]) -> bool:
         return True
 
 
-def _trace(model: Model, todays: Sequence[Layer] = ()) -> list[bytes]:
+def _trace(model: BaseModel, todays: Sequence[Layer] = ()) -> list[bytes]:
     """Hashes of how every output, and every state that is kept, is computed; ``todays`` follow today's rules."""
     rules = {id(layer): KERAS_3 for layer in todays}
     lowering = Lowering(model, rules=rules, is_trial=True, records=True)
@@ -139,7 +138,7 @@ def _trace(model: Model, todays: Sequence[Layer] = ()) -> list[bytes]:
 class _Writer:
     """The config of a model in Keras 3's words, and what its weights must be for the same numbers."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: BaseModel) -> None:
         self._model = model
         self.problems: list[Problem] = []
         # Problems that --approximate ignores.
@@ -192,7 +191,7 @@ class _Writer:
             self._problem(layer, "", "a Python function", "a file holds no functions")
         if isinstance(layer, Recurrent) and layer.time_major:
             self._problem(layer, "time_major", "True", "Keras 3 takes the batch first")
-        if isinstance(layer, Model | Recurrent):
+        if isinstance(layer, BaseModel | Recurrent):
             return
         for key in ("activation", "recurrent_activation"):
             activation = getattr(layer, key, None)
@@ -249,9 +248,9 @@ class _Writer:
         if layer.is_operation:
             return layer.in_keras_3(serialized)
         config.pop("semantics", None)
-        if isinstance(layer, Functional):
+        if isinstance(layer, BaseModel) and layer.graph_nodes() is not None:
             self.notes += in_keras_graph(config, has_masks=self._has_masks)
-        if not isinstance(layer, Model):
+        if not isinstance(layer, BaseModel):
             serialized["config"] = config = self._clean(config)
         for changed in (layer, getattr(layer, "cell", None)):
             config |= self._changed.get(id(changed), {})
@@ -259,7 +258,7 @@ class _Writer:
             # One object in several places stays one.
             serialized["shared_object_id"] = id(layer)
         serialized = layer.in_keras_3(serialized)
-        if self.class_names.get(id(layer)) == "Sequential" and not isinstance(layer, Model):
+        if self.class_names.get(id(layer)) == "Sequential" and not isinstance(layer, BaseModel):
             return _rescaled_hard_sigmoid(serialized)
         return serialized
 

@@ -17,7 +17,7 @@ from unrolled.layers.input_layer import Input, InputLayer
 from unrolled.layers.registry import serialize_layer
 from unrolled.layers.rnn.wrappers import TimeDistributed
 from unrolled.layers.symbolic import KerasTensor, Node
-from unrolled.models.base import Model
+from unrolled.models.model import Model
 
 
 class Sequential(Model):

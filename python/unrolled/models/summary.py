@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from unrolled.engine.variables import Variable
     from unrolled.layers.base import Layer
     from unrolled.layers.symbolic import Node
-    from unrolled.models.base import Model
+    from unrolled.models.base import BaseModel
 
 
-def summary_text(model: Model, *, line_length: int | None, expand_nested: bool, show_trainable: bool) -> str:
+def summary_text(
+    model: BaseModel, *, line_length: int | None, expand_nested: bool, show_trainable: bool
+) -> str:
     """The summary of ``model``, lines ended by newlines.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from unrolled.engine.lowering import CarriedState, Flow, Lowering
 from unrolled.engine.variables import assign_together
 from unrolled.errors import StreamError
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.models.base import Model, convert_input
+from unrolled.models.inputs import convert_input
+
+if TYPE_CHECKING:
+    from unrolled.models.model import Model
 
 State = dict[str, list[NDArray[Any]]]
 

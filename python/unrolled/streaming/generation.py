@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,12 @@ from unrolled import _core
 from unrolled.engine import tree
 from unrolled.errors import StreamError
 from unrolled.layers.symbolic import KerasTensor
-from unrolled.models.base import Model, convert_input
+from unrolled.models.inputs import check_inputs, convert_input
 from unrolled.streaming.compiled import stream_dtype
-from unrolled.streaming.stream import Stream
+
+if TYPE_CHECKING:
+    from unrolled.models.model import Model
+    from unrolled.streaming.stream import Stream
 
 
 class CoreArguments(TypedDict):
@@ -47,7 +50,7 @@ def generate(
     arguments = core_arguments(
         model, tensor, width, steps, temperature=temperature, top_k=top_k, seed=seed, from_logits=from_logits
     )
-    given = model._check_inputs(x)[0] if window is None else np.asarray(x)
+    given = check_inputs(model, x)[0] if window is None else np.asarray(x)
     if given.ndim != tensor.ndim or given.shape[0] < 1 or given.shape[1] < 1:
         raise ValueError(
             f"expected (batch, timesteps, ...) with at least one of each, got shape {given.shape}"
@@ -61,7 +64,7 @@ def generate(
             raise ValueError(f"window: expected at least {window} timesteps, got {given.shape[1]}")
         return _from_window(model, given[:, -window:], arguments)
     try:
-        stream = Stream(model, given.shape[0])
+        stream = model.stream(given.shape[0])
     except StreamError as error:
         raise StreamError(f"{error}; window= generates from the last timesteps only") from None
     outputs = stream.run(given)
@@ -160,7 +163,7 @@ def _from_stream(stream: Stream, outputs: NDArray[Any], arguments: CoreArguments
 def _from_window(model: Model, given: NDArray[Any], arguments: CoreArguments) -> NDArray[Any]:
     dtype = "int32" if arguments["feed"] == "ids" else "float32"
     array = convert_input(given, dtype, model.inputs[0].name)
-    compiled, _ = model._compiled([array])
+    compiled, _ = model.compiled_for([array])
     if compiled.is_stateful:
         raise ValueError(f"model {model.name!r} is stateful: generate from a stream of it instead")
     return _core.generate_from_window(compiled.plan, array, **arguments)

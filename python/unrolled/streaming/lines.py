@@ -6,14 +6,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from io import BufferedIOBase
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data.csv_rows import RowParser, read_lines
-from unrolled.models.base import Model
 from unrolled.streaming.stream import Stream
+
+if TYPE_CHECKING:
+    from unrolled.models.model import Model
 
 # How much of a pipe is taken at once where that much waits in it.
 READ_BYTES = 1 << 16

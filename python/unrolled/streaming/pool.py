@@ -96,6 +96,14 @@ class StreamPool:
             self._core.close(self._client(id))
             self._clients.pop(id, None)
 
+    def __enter__(self) -> StreamPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close all clients."""
+        for client in list(self._clients):
+            self.close(client)
+
     def reset(self, id: int) -> None:
         """Start a client's stream anew. Raises as ``close``."""
         self._core.reset(self._client(id))

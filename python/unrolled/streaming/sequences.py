@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,11 @@ from unrolled import _core
 from unrolled.engine import tree
 from unrolled.engine.lowering import CompiledPlan
 from unrolled.errors import StreamError
-from unrolled.models.base import Model
+from unrolled.models.inputs import check_inputs
 from unrolled.streaming.compiled import CompiledStream
+
+if TYPE_CHECKING:
+    from unrolled.models.model import Model
 
 # Sequences of different lengths that one thread takes together: enough to reuse every weight that is read.
 ROWS_TOGETHER = 48
@@ -40,7 +43,7 @@ def predict_sequences(
     items = _split(model, sequences, lengths)
     if not items:
         return []
-    compiled, structure = model._compiled([array[np.newaxis] for array in items[0]])
+    compiled, structure = model.compiled_for([array[np.newaxis] for array in items[0]])
     if compiled.is_stateful:
         raise ValueError(
             f"model {model.name!r} is stateful: its sequences depend on each other; use predict or stream()"
@@ -60,7 +63,7 @@ def predict_sequences(
 def _split(model: Model, sequences: Any, lengths: ArrayLike | None) -> list[Arrays]:
     """Every sequence as the model's flattened inputs, checked."""
     if lengths is not None:
-        padded = model._check_inputs(sequences)
+        padded = check_inputs(model, sequences)
         counts = np.asarray(lengths)
         rows, longest = len(padded[0]), min(array.shape[1] if array.ndim > 1 else 0 for array in padded)
         if counts.shape != (rows,) or counts.dtype.kind not in "iu":
@@ -76,7 +79,7 @@ def _split(model: Model, sequences: Any, lengths: ArrayLike | None) -> list[Arra
     for number, sequence in enumerate(sequences):
         try:
             batch = tree.map_leaves(lambda leaf: np.asarray(leaf)[np.newaxis], sequence)
-            items.append([array[0] for array in model._check_inputs(batch)])
+            items.append([array[0] for array in check_inputs(model, batch)])
         except ValueError as error:
             raise ValueError(f"sequence {number}: {error}") from None
         if any(array.ndim < 1 or len(array) < 1 for array in items[-1]):
