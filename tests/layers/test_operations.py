@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -249,3 +250,9 @@ def test_a_mask_computed_by_operations_is_the_mask_of_embedding() -> None:
     chain.set_weights(by_operations.get_weights())
     x = np.array([[1, 2, 0, 3], [0, 0, 4, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(by_operations.predict(x), chain.predict(x))
+
+
+@pytest.mark.parametrize("name", sorted(registry.operation_classes()))
+def test_every_operation_class_can_be_pickled(name: str) -> None:
+    cls = registry.operation_classes()[name]
+    assert pickle.loads(pickle.dumps(cls)) is cls

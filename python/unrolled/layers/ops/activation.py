@@ -34,7 +34,9 @@ def _activation(name: str, activation: activations.Activation, **attributes: Any
         "__doc__": f"``keras.ops``: {activation.name} of every element.",
         "__module__": __name__,
     }
-    register_operation(type(f"{name}Operation", (ActivationOperation,), attributes))
+    # A name of this module, as pickles look the class up.
+    made = register_operation(type(f"{name}Operation", (ActivationOperation,), attributes))
+    globals()[made.__name__] = made
 
 
 for _name, _function in {
@@ -226,10 +228,11 @@ for _name, _kind in {
     "Sparsemax": "sparsemax",
     "Glu": "glu",
 }.items():
-    register_operation(
+    _made = register_operation(
         type(
             f"{_name}Operation",
             (AxisActivation,),
             {"function": _kind, "__doc__": f"``keras.ops.{_kind}``.", "__module__": __name__},
         )
     )
+    globals()[_made.__name__] = _made

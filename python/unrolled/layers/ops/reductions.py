@@ -95,7 +95,9 @@ class Extreme(Reduction):
 
 def _reduction(name: str, base: type[Reduction], kind: str, **attributes: str) -> None:
     attributes |= {"kind": kind, "__doc__": f"``keras.ops.{name.lower()}``.", "__module__": __name__}
-    register_operation(type(f"{name}Operation", (base,), attributes))
+    # A name of this module, as pickles look the class up.
+    made = register_operation(type(f"{name}Operation", (base,), attributes))
+    globals()[made.__name__] = made
 
 
 _reduction("Any", Reduction, "any", computes="bool")
