@@ -63,7 +63,7 @@ def is_stateful(fixture):
     return fixture.entry.get("calls", 1) > 1
 
 
-@pytest.mark.parametrize(("number", "fixture"), enumerate(fixtures.all_fixtures()), ids=str)
+@pytest.mark.parametrize(("number", "fixture"), list(enumerate(fixtures.all_fixtures())), ids=str)
 def test_copies_made_before_and_after_predict_give_the_bits_of_the_model(number, fixture):
     model = load(fixture)
     left_out = set(IN_TURN) - {IN_TURN[number % len(IN_TURN)]}
