@@ -41,6 +41,9 @@ WAYS = {
     "cloudpickle": lambda value: pickle.loads(cloudpickle.dumps(value)),
     "joblib": through_joblib,
 }
+# The protocols below the default one, and buffers beside it, differ in how pickle writes what it is given, not
+# in what that is: every fixture goes through the other ways and one of these in turn.
+IN_TURN = [name for name in WAYS if name in ("pickle 2", "pickle 3", "pickle 4", "out of band")]
 
 
 def load(fixture):
@@ -60,10 +63,12 @@ def is_stateful(fixture):
     return fixture.entry.get("calls", 1) > 1
 
 
-@pytest.mark.parametrize("fixture", fixtures.all_fixtures(), ids=str)
-def test_copies_made_before_and_after_predict_give_the_bits_of_the_model(fixture):
+@pytest.mark.parametrize(("number", "fixture"), list(enumerate(fixtures.all_fixtures())), ids=str)
+def test_copies_made_before_and_after_predict_give_the_bits_of_the_model(number, fixture):
     model = load(fixture)
-    before = {name: way(model) for name, way in WAYS.items()}
+    left_out = set(IN_TURN) - {IN_TURN[number % len(IN_TURN)]}
+    ways = {name: way for name, way in WAYS.items() if name not in left_out}
+    before = {name: way(model) for name, way in ways.items()}
     shallow = None if is_stateful(fixture) else copy.copy(model)
     expected = call(fixture, model)
     for name, other in before.items():
@@ -72,7 +77,7 @@ def test_copies_made_before_and_after_predict_give_the_bits_of_the_model(fixture
         assert call(fixture, shallow) == expected
         assert call(fixture, copy.copy(model)) == expected
     # The states of a stateful model go on from where they are.
-    after = {name: way(model) for name, way in WAYS.items()}
+    after = {name: way(model) for name, way in ways.items()}
     expected = call(fixture, model, fixture.entry.get("calls", 1) - 1)
     for name, other in after.items():
         assert call(fixture, other, fixture.entry.get("calls", 1) - 1) == expected, name

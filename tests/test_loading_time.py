@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import unrolled
+from unrolled import layers
 from unrolled.cli import main
 from unrolled.formats import read_model
 from unrolled.models.loading import build_from_file
@@ -65,18 +66,37 @@ def functional(arrange):
 def test_ten_thousand_layers_load_in_a_second_of_processor_time(tmp_path, document):
     path = tmp_path / "m.json"
     path.write_text(json.dumps(document()))
+    # The best of ten: processor time, too, grows beside other programs that share the caches.
+    seconds, model = best_time(path, tries=10, enough=1)
+    assert seconds < 1
+    assert len(model.layers) in (LAYERS - 1, LAYERS)
+
+
+def best_time(path, tries, enough=0.0):
+    """The least processor time of several loads, until one takes less than ``enough``, and the model."""
     seconds = []
-    # The best of three: processor time, too, grows beside other programs that share the caches.
     gc.freeze()  # what other tests left behind is not for loading to look through
-    for _ in range(3):
+    for _ in range(tries):
         started = time.process_time()
         model = build_from_file(read_model(path))
         seconds.append(time.process_time() - started)
-        if seconds[-1] < 1:
+        if seconds[-1] < enough:
             break
     gc.unfreeze()
-    assert min(seconds) < 1
-    assert len(model.layers) in (LAYERS - 1, LAYERS)
+    return min(seconds), model
+
+
+def test_layers_with_weights_load_in_time_that_grows_as_their_number(tmp_path):
+    """Four times the layers take four times as long, and some more where caches overflow; quadratic parts of
+    it would take sixteen times. A busy machine slows both."""
+    seconds = {}
+    for count in (LAYERS // 8, LAYERS // 2):
+        model = unrolled.Sequential([layers.Input((3,)), *(layers.Dense(3) for _ in range(count))])
+        path = tmp_path / f"{count}.keras"
+        model.save(path)
+        seconds[count], loaded = best_time(path, tries=4)
+        np.testing.assert_array_equal(loaded.get_weights()[-2], model.get_weights()[-2])
+    assert seconds[LAYERS // 2] < 8 * seconds[LAYERS // 8]
 
 
 def test_a_file_without_weights_costs_no_initial_values(tmp_path, monkeypatch):

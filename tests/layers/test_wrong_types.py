@@ -39,6 +39,7 @@ def first_cases() -> dict[str, int]:
 
 
 FIRST = first_cases()
+SHARED = set(unrolled.layers.Layer.config_keys())
 
 
 def document_of(number: int) -> tuple[dict[str, Any], list[Any]]:
@@ -86,8 +87,10 @@ def test_a_wrong_value_of_any_key_is_refused_at_load_or_does_no_harm(name: str) 
     assert fails(document, inputs) is None
     keys = [key for key in layer_classes()[name].config_keys() if key != "name"]
     found = []
+    turn = sorted(FIRST).index(name)
     for key in keys:
-        for value in WRONG:
+        # Keys of every layer are read by one constructor: each value of them is tried with every fourth layer.
+        for value in WRONG[turn % 4 :: 4] if key in SHARED else WRONG:
             changed = copy.deepcopy(document)
             layer_entry(changed, name)["config"][key] = value
             what = fails(changed, inputs)

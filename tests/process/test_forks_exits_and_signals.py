@@ -266,6 +266,20 @@ def test_more_threads_than_any_machine_has_are_refused() -> None:
     assert unrolled.get_num_threads() == before
 
 
+def test_a_model_runs_on_after_more_threads_than_any_machine_has_were_asked_for() -> None:
+    """Threads are made by the first call that needs them: that is where too many would end the process."""
+    check(
+        """
+        try:
+            unrolled.set_num_threads(100_000)
+        except ValueError:
+            pass
+        many = np.repeat(x, 8, axis=0)
+        assert np.array_equal(model.predict(many), np.repeat(expected, 8, axis=0))
+        """
+    )
+
+
 def test_a_small_limit_of_processes_means_fewer_threads() -> None:
     check(
         """

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 from unrolled.errors import ModelFileError, UnsupportedModelError, printable
@@ -39,21 +39,37 @@ class BrokenError(ValueError):
     """A file contradicts its format, or uses a part of it that is not read; ``converted`` says which file."""
 
 
-@contextmanager
-def converted(part: str) -> Iterator[None]:
+class Converted:
+    """What ``converted`` gives. A class, as a generator takes three times as long to enter and leave, which
+    readers do for each object of a file."""
+
+    __slots__ = ("_part",)
+
+    def __init__(self, part: str | Callable[[], str]) -> None:
+        self._part = part
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, ModelFileError | UnsupportedModelError):
+            return
+        part = self._part if isinstance(self._part, str) else self._part()
+        if isinstance(error, RecursionError):
+            raise ModelFileError(f"{part}: nested too deeply") from error
+        raise ModelFileError(f"{part}: {printable(error) or type(error).__name__}") from error
+
+
+def converted(part: str | Callable[[], str]) -> Converted:
     """Turn whatever a library raises over a broken file into ``ModelFileError`` naming ``part``.
 
     zipfile, zlib, struct and json raise OSError, RuntimeError, KeyError, ValueError, TypeError and more for
-    broken input, so everything is caught; the cause stays attached.
+    broken input, so everything is caught; the cause stays attached. A ``part`` that costs time to say is
+    given as a function, called where there is an error.
     """
-    try:
-        yield
-    except (ModelFileError, UnsupportedModelError):
-        raise
-    except RecursionError as error:
-        raise ModelFileError(f"{part}: nested too deeply") from error
-    except Exception as error:
-        raise ModelFileError(f"{part}: {printable(error) or type(error).__name__}") from error
+    return Converted(part)
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:

@@ -62,6 +62,8 @@ class BuildContext:
     functions: Counter[str] = field(default_factory=Counter)
     # Names of custom_objects that something was found for.
     used: set[str] = field(default_factory=set)
+    # The config keys of classes, and those kept unused: the same for each of thousands of layers.
+    keys: dict[type[Layer], tuple[set[str], dict[str, str]]] = field(default_factory=dict)
 
 
 ModelBuilder = Callable[[LayerSpec, ModelSpec, BuildContext], "Layer | None"]
@@ -144,8 +146,9 @@ def _build_layer(spec: LayerSpec, context: BuildContext) -> Layer | None:
         return None
 
     before = len(problems)
-    known = set(cls.config_keys())
-    ignored = cls.ignored_keys()
+    if cls not in context.keys:
+        context.keys[cls] = set(cls.config_keys()), cls.ignored_keys()
+    known, ignored = context.keys[cls]
     arguments: dict[str, Any] = {"name": spec.name}
     for key, value in spec.config.items():
         if key in ignored:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from unrolled.formats.hdf5.structures import SIGNATURE, Header, Structures, hdf5
 __all__ = ["SIGNATURE", "HDF5File", "StoredArray"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class StoredArray:
     """A dataset that has passed the checks but is not read.
 
@@ -35,11 +35,14 @@ class StoredArray:
         The names of the links that lead to it.
     shape : tuple of int
         Its shape.
+    contents : Contents, optional
+        How it lies there, where that is known.
     """
 
     file: HDF5File
     path: tuple[str, ...]
     shape: tuple[int, ...]
+    contents: Contents | None = None
 
     @property
     def title(self) -> str:
@@ -48,7 +51,26 @@ class StoredArray:
 
     def read(self) -> NDArray[Any]:
         """The values: floats of any width as float32 (bfloat16 too), integers as they are."""
-        return self.file.read(self.path)
+        return self.file.read(self)
+
+
+class Place(NamedTuple):
+    """An object of a file; its text is for error messages."""
+
+    file: str
+    path: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.file}, {printable('/' + '/'.join(self.path))!r}"
+
+
+class Contents(NamedTuple):
+    """Shape, type, layout and filters of a dataset."""
+
+    shape: tuple[int, ...]
+    datatype: Datatype
+    layout: Layout
+    codes: list[int]
 
 
 class HDF5File:
@@ -81,6 +103,7 @@ class HDF5File:
         try:
             with converted(f"{title}: not an HDF5 file that Keras writes"):
                 self._root = self._structures.root()
+                self._addresses: dict[tuple[str, ...], int] = {(): self._root}
         except ModelFileError:
             self._file.close()
             raise
@@ -91,7 +114,11 @@ class HDF5File:
 
     def where(self, path: tuple[str, ...]) -> str:
         """An object of the file for error messages."""
-        return f"{self.title}, {printable('/' + '/'.join(path))!r}"
+        return str(self.place(path))
+
+    def place(self, path: tuple[str, ...]) -> Place:
+        """``where``, put into words when an error needs it."""
+        return Place(self.title, path)
 
     def _bytes(self, address: int, size: int) -> bytes:
         if size < 0 or address < 0 or self._start + address + size > self._size:
@@ -107,9 +134,14 @@ class HDF5File:
 
     def _address(self, path: tuple[str, ...]) -> int:
         """The header address of the object at ``path``, by hard links only."""
-        address = self._root
-        for depth, name in enumerate(path):
+        known = self._addresses.get(path)
+        if known is not None:
+            return known
+        parent = self._addresses.get(path[:-1])
+        address = self._root if parent is None else parent
+        for depth in range(0 if parent is None else len(path) - 1, len(path)):
             members = self._links(address, path[:depth])
+            name = path[depth]
             if members is None or name not in members:
                 raise ModelFileError(f"{self.where(path[: depth + 1])}: missing")
             target = members[name]
@@ -118,16 +150,17 @@ class HDF5File:
                     f"{self.where(path[: depth + 1])}: a soft or external link, which is never followed"
                 )
             address = target
+        self._addresses[path] = address
         return address
 
     def _header(self, path: tuple[str, ...]) -> Header:
         address = self._address(path)
-        with converted(f"{self.where(path)}: broken HDF5 object"):
+        with converted(lambda: f"{self.where(path)}: broken HDF5 object"):
             return self._structures.header(address)
 
     def _links(self, address: int, path: tuple[str, ...]) -> dict[str, int | None] | None:
         if address not in self._members:
-            with converted(f"{self.where(path)}: broken HDF5 group"):
+            with converted(lambda: f"{self.where(path)}: broken HDF5 group"):
                 self._members[address] = self._structures.links(self._structures.header(address))
         return self._members[address]
 
@@ -167,7 +200,7 @@ class HDF5File:
     def attribute_names(self, path: tuple[str, ...]) -> list[str]:
         """Names of the attributes of the object at ``path``."""
         header = self._header(path)
-        with converted(f"{self.where(path)}: broken attributes"):
+        with converted(lambda: f"{self.where(path)}: broken attributes"):
             return [self._structures.attribute(data)[0] for data in self._structures.attributes(header)]
 
     def attribute(self, path: tuple[str, ...], name: str) -> str | list[str] | None:
@@ -176,7 +209,7 @@ class HDF5File:
         Keras stores an empty list of names as an empty float64 array.
         """
         header = self._header(path)
-        with converted(f"{self.where(path)}, attribute {printable(name)!r}: broken"):
+        with converted(lambda: f"{self.where(path)}, attribute {printable(name)!r}: broken"):
             for data in self._structures.attributes(header):
                 found, content = self._structures.attribute(data)
                 if found == name:
@@ -227,14 +260,14 @@ class HDF5File:
             declaring more than it can hold.
         """
         header = self._header(path)
-        with converted(f"{self.where(path)}: broken dataset"):
-            return StoredArray(self, path, self._dataset(header)[0])
+        with converted(lambda: f"{self.where(path)}: broken dataset"):
+            contents = self._dataset(header)
+            return StoredArray(self, path, contents.shape, contents)
 
-    def _dataset(self, header: Header) -> tuple[tuple[int, ...], Datatype, Layout, list[int]]:
-        """Shape, type, layout and filters of a dataset."""
-        space, kind, place = (
-            header.find(message) for message in (structures.DATASPACE, structures.DATATYPE, structures.LAYOUT)
-        )
+    def _dataset(self, header: Header) -> Contents:
+        space = header.find(structures.DATASPACE)
+        kind = header.find(structures.DATATYPE)
+        place = header.find(structures.LAYOUT)
         if space is None or kind is None or place is None:
             raise BrokenError("expected a dataset")
         if header.find(structures.EXTERNAL_FILES) is not None:
@@ -266,13 +299,13 @@ class HDF5File:
                 raise BrokenError(f"declares {size} bytes, stores {len(layout.data)}")
         elif size and (size > layout.size or layout.address + size > self._size):
             raise BrokenError(f"declares {size} bytes, stores {layout.size}, in a file of {self._size}")
-        return shape, datatype, layout, codes
+        return Contents(shape, datatype, layout, codes)
 
-    def read(self, path: tuple[str, ...]) -> NDArray[Any]:
-        """Read the dataset at ``path``; see ``StoredArray.read``."""
-        header = self._header(path)
-        with converted(f"{self.where(path)}: broken dataset"):
-            shape, datatype, layout, codes = self._dataset(header)
+    def read(self, stored: StoredArray) -> NDArray[Any]:
+        """Read a dataset of this file; see ``StoredArray.read``."""
+        assert stored.contents is not None
+        with converted(lambda: f"{stored.title}: broken dataset"):
+            shape, datatype, layout, codes = stored.contents
             size = _count(shape) * datatype.size
             dtype = np.dtype("<u2") if datatype.dtype is None else datatype.dtype
             if size == 0:
@@ -337,6 +370,8 @@ def _numbers(values: NDArray[Any], datatype: Datatype) -> NDArray[Any]:
     if datatype.kind == "bfloat16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     if values.dtype.kind == "f":
+        if values.dtype.itemsize <= 4:
+            return values.astype(np.float32)
         with np.errstate(over="ignore"):
             return values.astype(np.float32)
     return values.astype(values.dtype.newbyteorder("="))

@@ -107,9 +107,9 @@ class _LibraryFile(HDF5File):
     def stored(self, path: tuple[str, ...]) -> StoredArray:
         return StoredArray(self, path, tuple(self._dataset_at(path).shape))
 
-    def read(self, path: tuple[str, ...]) -> NDArray[Any]:
-        found = self._dataset_at(path)
-        with converted(f"{self.where(path)}: broken dataset"):
+    def read(self, stored: StoredArray) -> NDArray[Any]:
+        found = self._dataset_at(stored.path)
+        with converted(f"{stored.title}: broken dataset"):
             self._spend(found.size * found.dtype.itemsize)
             values = np.asarray(found[()])
             if values.dtype.kind == "V":  # bfloat16, which Keras 3 stores as pairs of bytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import numpy as np
 from unrolled.formats.checks import BrokenError
 
 UNDEFINED = (1 << 64) - 1
+# The arrays of a file share few types and shapes: each is decoded once, while few others come between.
+_KEPT = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Datatype:
     """An element type: ``dtype`` of numbers, or a string type.
 
@@ -36,7 +39,7 @@ class Datatype:
     dtype: np.dtype[Any] | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Layout:
     """Where a dataset's bytes are: ``data`` (compact), ``address`` and ``size``, or a tree of chunks."""
 
@@ -51,10 +54,10 @@ class Layout:
 
 
 def unpack(form: str, data: bytes) -> tuple[int, ...]:
-    size = struct.calcsize(form)
-    if len(data) < size:
-        raise BrokenError("a message that is too short")
-    return struct.unpack(form, data[:size])
+    try:
+        return struct.unpack_from(form, data)
+    except struct.error:
+        raise BrokenError("a message that is too short") from None
 
 
 def link(data: bytes) -> tuple[str, int | None]:
@@ -76,6 +79,7 @@ def link(data: bytes) -> tuple[str, int | None]:
     return name.decode("utf-8", "surrogateescape"), address
 
 
+@lru_cache(maxsize=_KEPT)
 def dataspace(data: bytes) -> tuple[int, ...]:
     """The shape of a dataspace message (IV.A.2.b); a null space is (0,)."""
     version, rank, _ = unpack("<BBB", data)
@@ -96,6 +100,7 @@ _FLOATS = {
 _BFLOAT16 = (7, 8, 0, 7, 127)
 
 
+@lru_cache(maxsize=_KEPT)
 def datatype(data: bytes) -> Datatype:
     """A datatype message (IV.A.2.d): numbers, booleans, opaque pairs of bytes and strings."""
     kind = data[0] & 0xF

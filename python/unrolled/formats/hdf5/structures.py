@@ -52,7 +52,7 @@ def hdf5_offset(content: Path | bytes, start: bytes = b"") -> int | None:
     return None
 
 
-@dataclass
+@dataclass(slots=True)
 class Header:
     """An object header: its messages as (type, data)."""
 
@@ -60,7 +60,10 @@ class Header:
 
     def find(self, kind: int) -> bytes | None:
         """The first message of a type."""
-        return next((data for found, data in self.messages if found == kind), None)
+        for found, data in self.messages:
+            if found == kind:
+                return data
+        return None
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class Structures:
     """
 
     read: Callable[[int, int], bytes]
-    _headers: dict[int, Header] = field(default_factory=dict)
+    _last: tuple[int, Header] | None = None
+    _seen: set[int] = field(default_factory=set)
     _heaps: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
     _dense_messages: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
 
@@ -113,15 +117,22 @@ class Structures:
 
     def header(self, address: int) -> Header:
         """The object header at an address (IV.A.1.a, version 1)."""
-        if address in self._headers:
-            return self._headers[address]
-        if len(self._headers) > OBJECTS:
+        # One object is asked for several things at a time. All headers of a file, kept, would be more objects
+        # than the model has, which the garbage collector looks through again and again.
+        if self._last is not None and self._last[0] == address:
+            return self._last[1]
+        self._seen.add(address)
+        if len(self._seen) > OBJECTS:
             raise BrokenError(f"more than {OBJECTS} objects")
-        if self.read(address, 4) == b"OHDR":
-            header = self._newer_header(address)
-            self._headers[address] = header
-            return header
-        version, _, count, _, size = struct.unpack("<BBHII", self.read(address, 12))
+        header = self._read_header(address)
+        self._last = address, header
+        return header
+
+    def _read_header(self, address: int) -> Header:
+        prefix = self.read(address, 12)  # no header is shorter
+        if prefix.startswith(b"OHDR"):
+            return self._newer_header(address)
+        version, _, count, _, size = struct.unpack("<BBHII", prefix)
         if version != 1:
             raise BrokenError("an object header of a version that Keras never writes")
         header = Header([])
@@ -148,7 +159,6 @@ class Structures:
                     blocks.append((where, extent))
         if len(header.messages) < count:
             raise BrokenError("an object header with fewer messages than it says")
-        self._headers[address] = header
         return header
 
     def _newer_header(self, address: int) -> Header:
@@ -275,7 +285,7 @@ class Structures:
             entries = [
                 (
                     data[number * step : number * step + key_size],
-                    unpack("<Q", data[number * step + key_size :])[0],
+                    int.from_bytes(data[number * step + key_size : (number + 1) * step], "little"),
                 )
                 for number in range(used)
             ]

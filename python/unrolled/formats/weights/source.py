@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ from unrolled.spec import VariableLike, WeightedObject, facts_of
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """A variable of a model, and where it is.
 
     Parameters
@@ -75,8 +73,8 @@ class Assignment:
     def __init__(self) -> None:
         self._values: list[tuple[VariableLike, Array]] = []
 
-    def add(self, owner: WeightedObject, variable: VariableLike, values: Array, source: str) -> None:
-        """Plan one assignment; ``ModelFileError`` where the shapes differ."""
+    def add(self, owner: WeightedObject, variable: VariableLike, values: Array, source: object) -> None:
+        """Plan one assignment; ``ModelFileError`` where the shapes differ, with ``source`` as text."""
         if tuple(values.shape) != tuple(variable.shape):
             raise ModelFileError(
                 f"{title(owner)}, {variable.name}: expected shape {tuple(variable.shape)}, "
@@ -88,7 +86,7 @@ class Assignment:
         self,
         owner: WeightedObject,
         values: list[tuple[VariableLike, Array]],
-        source: str,
+        source: object,
         theano: bool = False,
     ) -> None:
         """Plan the assignments of one layer's own variables, converting CuDNN's and Theano's forms."""

@@ -49,11 +49,11 @@ class Readable(Protocol):
         """The values."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Group:
     """A ``vars`` group: arrays by number, and the layer's name where the file has it (Keras 3.6 on)."""
 
-    source: str
+    source: object  # where it lies, as text
     arrays: dict[int, Readable] = field(default_factory=dict)
     name: str | None = None
 
@@ -147,11 +147,11 @@ def _read_index(files: list[HDF5File]) -> dict[Path, Group]:
     for file in files:
         for links in file.walk((), skip=_NOT_WEIGHTS):
             # tf.keras 2.12 to 2.15 on Windows wrote "layers\\lstm\\cell" as the name of one group.
-            path = tuple(part for name in links for part in name.split("\\"))
-            if not path or path[-1] != "vars" or path[0] in _NOT_WEIGHTS:
+            path = tuple("\\".join(links).split("\\"))
+            if path[-1] != "vars" or path[0] in _NOT_WEIGHTS:
                 continue
-            group = index.setdefault(path, Group(file.where(links)))
-            name = file.attribute(links, "name") if "name" in file.attribute_names(links) else None
+            group = index.setdefault(path, Group(file.place(links)))
+            name = file.attribute(links, "name")
             if isinstance(name, str):
                 group.name = name
             for child in file.children(links):
@@ -201,7 +201,7 @@ def _match(model: WeightedObject, index: dict[Path, Group], walk: _Walk, same_mo
         assignment.copy(original, copy)
     assignment.check_complete(model)
     for path, group in index.items():
-        if group.arrays and path not in used and path[0] in (ROOT, ROOT_2_12) and not _RANDOM & set(path):
+        if group.arrays and path not in used and path[0] in (ROOT, ROOT_2_12) and _RANDOM.isdisjoint(path):
             raise ModelFileError(f"{group.source}: weights that belong to no layer of the model")
     return assignment
 
@@ -283,11 +283,10 @@ class _Walk:
         self._entered.add(id(found))
         if path:
             yield found, path, in_container
-        is_model = isinstance(found.tracked.get("layers"), list | tuple)
+        tracked = found.tracked
+        is_model = isinstance(tracked.get("layers"), list | tuple)
         # Keras walks attributes in alphabetical order, the layers of a model first.
-        for attribute, value in sorted(
-            found.tracked.items(), key=lambda item: (item[0] != "layers", item[0])
-        ):
+        for attribute, value in sorted(tracked.items(), key=lambda item: (item[0] != "layers", item[0])):
             if value is None:
                 continue
             if isinstance(value, dict):
