@@ -15,9 +15,10 @@ from unrolled.engine import tree
 from unrolled.engine.lowering import Lowering, StatefulLayer
 from unrolled.errors import Problem, StreamError, UnsupportedModelError
 from unrolled.files import replacing
-from unrolled.models.model import Model
+from unrolled.models.base import BaseModel
 
 if TYPE_CHECKING:
+    from unrolled.models.model import Model
     from unrolled.streaming.compiled import CompiledStream
 
 
@@ -67,7 +68,7 @@ def _check_layers(model: Model) -> None:
             "a plan file has no states between calls of predict; set layer.stateful = False, and use a stream",
         )
         for layer in model.walk()
-        if getattr(layer, "stateful", False) and not isinstance(layer, Model)
+        if getattr(layer, "stateful", False) and not isinstance(layer, BaseModel)
     ]
     if problems:
         raise UnsupportedModelError(problems, "the model has {things} that a plan file cannot hold")
