@@ -282,6 +282,7 @@ MAY_INCLUDE = {
     "ops": ("base/", "kernels/table.h"),
     "plan": ("base/", "ops/", "kernels/dispatch.h"),
     "bindings": ("base/", "ops/", "plan/", "kernels/dispatch.h"),
+    "c_api": ("base/", "ops/", "plan/", "kernels/dispatch.h"),
 }
 # Standard headers that a file compiled once per ISA may use: types and limits, no code with linkage.
 ISA_HEADERS = {"Eigen/Core", "cmath", "cstddef", "cstdint", "cstring", "immintrin.h", "arm_neon.h", "limits"}
@@ -375,7 +376,9 @@ def stub_signature(node):
 
 def members(scope):
     return {
-        name: value for name, value in vars(scope).items() if name == "__init__" or not name.startswith("_")
+        name: value.__func__ if isinstance(value, staticmethod) else value
+        for name, value in vars(scope).items()
+        if name == "__init__" or not name.startswith("_")
     }
 
 

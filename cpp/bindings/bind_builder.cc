@@ -32,35 +32,9 @@ int add_constant(Builder& builder, const py::object& given) {
   return builder.constant(type, array.data());
 }
 
-// In the order of kernels::ActivationKind.
-constexpr const char* kActivationNames[] = {
-    "linear",         "relu",
-    "sigmoid",        "hard_sigmoid",
-    "tanh",           "softplus",
-    "softsign",       "elu",
-    "selu",           "gelu",
-    "gelu_tanh",      "silu",
-    "exponential",    "mish",
-    "hard_silu",      "celu",
-    "squareplus",     "hard_tanh",
-    "tanh_shrink",    "soft_shrink",
-    "hard_shrink",    "sparse_plus",
-    "sparse_sigmoid", "log_sigmoid",
-    "threshold",      "thresholded_relu",
-};
-static_assert(std::size(kActivationNames) ==
-              static_cast<std::size_t>(kernels::ActivationKind::kThresholdedRelu) + 1);
-
-kernels::ActivationKind activation_kind(const std::string& name) {
-  for (std::size_t i = 0; i < std::size(kActivationNames); ++i) {
-    if (name == kActivationNames[i]) return static_cast<kernels::ActivationKind>(i);
-  }
-  fail({"activation: no kind '", name, "'; see activation_kinds()"});
-}
-
 py::tuple describe_activation(const kernels::Activation& activation) {
-  return py::make_tuple(kActivationNames[static_cast<std::size_t>(activation.kind)], activation.alpha,
-                        activation.beta, activation.gamma);
+  return py::make_tuple(unrolled::to_string(activation.kind), activation.alpha, activation.beta,
+                        activation.gamma);
 }
 
 py::list describe_parameters(const Schema& schema) {
@@ -103,9 +77,8 @@ void bind_builder(py::module_& module) {
            }),
            py::arg("kind"), py::arg("alpha") = 0.0, py::arg("beta") = 0.0, py::arg("gamma") = 0.0)
       .def("described", &describe_activation);
-  module.def("activation_kinds", [] {
-    return std::vector<std::string>(std::begin(kActivationNames), std::end(kActivationNames));
-  });
+  module.def("activation_kinds",
+             [] { return std::vector<std::string>(kActivationNames.begin(), kActivationNames.end()); });
   module.def("operations", &describe_operations);
 
   py::class_<Direction>(module, "Direction",

@@ -21,6 +21,7 @@ using WeightArray = py::array_t<float, py::array::c_style | py::array::forcecast
 
 void bind_builder(py::module_& module);
 void bind_plan(py::module_& module);
+void bind_plan_file(py::module_& module);
 void bind_stream(py::module_& module);
 void bind_stream_pool(py::module_& module);
 void bind_generation(py::module_& module);

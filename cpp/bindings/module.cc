@@ -16,6 +16,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   bindings::bind_stream(module);
   bindings::bind_stream_pool(module);
   bindings::bind_generation(module);
+  bindings::bind_plan_file(module);
   module.def("isa", [] { return unrolled::kernels::active_table().name; });
   module.def("available_isas", &unrolled::kernels::available_isas);
   module.def("set_num_threads", &unrolled::set_num_threads, py::arg("count"));

@@ -5,6 +5,38 @@
 #include <string_view>
 
 namespace unrolled {
+namespace {
+
+// In the order of kernels::ActivationKind.
+constexpr const char* kNames[] = {
+    "linear",         "relu",
+    "sigmoid",        "hard_sigmoid",
+    "tanh",           "softplus",
+    "softsign",       "elu",
+    "selu",           "gelu",
+    "gelu_tanh",      "silu",
+    "exponential",    "mish",
+    "hard_silu",      "celu",
+    "squareplus",     "hard_tanh",
+    "tanh_shrink",    "soft_shrink",
+    "hard_shrink",    "sparse_plus",
+    "sparse_sigmoid", "log_sigmoid",
+    "threshold",      "thresholded_relu",
+};
+static_assert(std::size(kNames) == static_cast<std::size_t>(kernels::ActivationKind::kThresholdedRelu) + 1);
+
+}  // namespace
+
+const std::span<const char* const> kActivationNames = kNames;
+
+const char* to_string(kernels::ActivationKind kind) { return kNames[static_cast<std::size_t>(kind)]; }
+
+kernels::ActivationKind activation_kind(const std::string& name) {
+  for (std::size_t i = 0; i < std::size(kNames); ++i) {
+    if (name == kNames[i]) return static_cast<kernels::ActivationKind>(i);
+  }
+  fail({"activation: no kind '", name, "'; see activation_kinds()"});
+}
 
 const Argument& Arguments::at(const char* name) const {
   for (std::size_t i = 0; i < values.size(); ++i) {

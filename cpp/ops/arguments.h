@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -65,6 +66,12 @@ struct Arguments {
   // The ids of all operands, in order.
   std::vector<Index> operands() const;
 };
+
+// The names of activations, in the order of kernels::ActivationKind; plan files have them.
+extern const std::span<const char* const> kActivationNames;
+const char* to_string(kernels::ActivationKind kind);
+// Throws std::invalid_argument where there is no such name.
+kernels::ActivationKind activation_kind(const std::string& name);
 
 struct OrNone {};  // must be given, None is allowed
 inline constexpr OrNone kOrNone;

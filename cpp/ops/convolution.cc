@@ -4,7 +4,7 @@
 // are gathered into scratch a block at a time.
 #include <cstring>
 
-#include "base/aligned_buffer.h"
+#include "ops/packed_weights.h"
 #include "ops/product.h"
 #include "ops/window.h"
 
@@ -43,17 +43,12 @@ class Convolution final : public Op {
     panels_ = table_.dense_panels(shape_);
     group_floats_ =
         align_up(table_.dense_packed_floats(shape_) * size_of(DType::kFloat32)) / size_of(DType::kFloat32);
-    packed_.reserve(multiply(group_floats_, groups_ * size_of(DType::kFloat32)));
-    std::vector<float> columns_of_group(static_cast<std::size_t>(multiply(shape_.depth, columns)));
-    for (Index group = 0; group < groups_; ++group) {
-      for (Index k = 0; k < shape_.depth; ++k) {
-        std::copy_n(kernel.data + k * filters_ + group * columns, columns,
-                    columns_of_group.data() + k * columns);
-      }
-      table_.pack_dense(shape_, columns_of_group.data(), bias ? bias->data + group * columns : nullptr,
-                        packed_.floats() + group * group_floats_);
-    }
+    packed_ = PackedWeights(
+        multiply(group_floats_, groups_ * size_of(DType::kFloat32)),
+        [this, kernel, bias = bias ? *bias : Array{}](float* packed) { pack(kernel, bias, packed); });
   }
+
+  void make_ready() const override { packed_.make_ready(); }
 
   PreparedPointer prepare(Types inputs, int team_size) const override {
     const TensorType& x = inputs[0];
@@ -67,7 +62,7 @@ class Convolution final : public Op {
       y.shape.dims[i + 1] = window.out[kMaxSpatial - window.spatial + i];
     }
     y.shape.dims[x.shape.rank - 1] = filters_;
-    const double weights = static_cast<double>(packed_.capacity());
+    const double weights = static_cast<double>(packed_.bytes());
     const Index batch = x.shape.dims[0];
     const double rows = static_cast<double>(batch) * static_cast<double>(window.positions());
     const Cost cost{rows * weights / 2.0, weights, weights / 8.0};
@@ -77,6 +72,19 @@ class Convolution final : public Op {
   }
 
  private:
+  void pack(const Array& kernel, const Array& bias, float* packed) const {
+    const Index columns = shape_.columns;
+    std::vector<float> columns_of_group(static_cast<std::size_t>(multiply(shape_.depth, columns)));
+    for (Index group = 0; group < groups_; ++group) {
+      for (Index k = 0; k < shape_.depth; ++k) {
+        std::copy_n(kernel.data + k * filters_ + group * columns, columns,
+                    columns_of_group.data() + k * columns);
+      }
+      table_.pack_dense(shape_, columns_of_group.data(), bias.data ? bias.data + group * columns : nullptr,
+                        packed + group * group_floats_);
+    }
+  }
+
   void run(const Window& window, Index batch, Index slot, const OpContext& context) const {
     const float* x = floats(context.inputs[0]);
     float* y = mutable_floats(context.outputs[0]);
@@ -199,7 +207,7 @@ class Convolution final : public Op {
   kernels::DenseShape shape_;  // of one group
   Index panels_ = 0;
   Index group_floats_ = 0;
-  AlignedBuffer packed_;
+  PackedWeights packed_;
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // activation(x . kernel + bias) on the last axis of x.
-#include "base/aligned_buffer.h"
+#include "ops/packed_weights.h"
 #include "ops/product.h"
 #include "ops/registry.h"
 
@@ -23,9 +23,13 @@ class Dense final : public Op {
             to_string(bias->shape)});
     }
     panels_ = table_.dense_panels(shape_);
-    packed_.reserve(table_.dense_packed_floats(shape_) * size_of(DType::kFloat32));
-    table_.pack_dense(shape_, kernel.data, bias ? bias->data : nullptr, packed_.floats());
+    packed_ = PackedWeights(table_.dense_packed_floats(shape_) * size_of(DType::kFloat32),
+                            [this, kernel, bias = bias ? *bias : Array{}](float* packed) {
+                              table_.pack_dense(shape_, kernel.data, bias.data, packed);
+                            });
   }
+
+  void make_ready() const override { packed_.make_ready(); }
 
   PreparedPointer prepare(Types inputs, int) const override {
     const TensorType& x = inputs[0];
@@ -37,7 +41,7 @@ class Dense final : public Op {
     TensorType y = x;
     y.shape.dims[x.shape.rank - 1] = shape_.columns;
     const Index all_rows = product(x.shape, 0, x.shape.rank - 1);
-    const double weights = static_cast<double>(packed_.capacity());
+    const double weights = static_cast<double>(packed_.bytes());
     // Read once per call, not per timestep: far larger weights may come from further away.
     const Cost cost{static_cast<double>(all_rows) * weights / 2.0, weights, weights / 8.0, false};
     return prepared(Rows::kIndependent, {y}, {cost}, [=, this](const OpContext& context) noexcept {
@@ -71,7 +75,7 @@ class Dense final : public Op {
   kernels::DenseShape shape_;
   kernels::Activation activation_;
   Index panels_ = 0;
-  AlignedBuffer packed_;
+  PackedWeights packed_;
 };
 
 }  // namespace

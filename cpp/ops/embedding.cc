@@ -2,7 +2,6 @@
 // Rows of a table, looked up by id. An id outside the table is an error of the run, never a read.
 #include <cstring>
 
-#include "base/aligned_buffer.h"
 #include "ops/registry.h"
 
 namespace unrolled {
@@ -17,9 +16,7 @@ class Embedding final : public Op {
     }
     vocabulary_ = table.shape.dims[0];
     width_ = table.shape.dims[1];
-    const Index size = multiply(element_count(table.shape), size_of(DType::kFloat32));
-    table_.reserve(size);
-    if (size > 0) std::memcpy(table_.data(), table.data, static_cast<std::size_t>(size));
+    table_ = table;
   }
 
   PreparedPointer prepare(Types inputs, int) const override {
@@ -47,7 +44,7 @@ class Embedding final : public Op {
         }
         float* row = y + i * width_;
         if (id >= 0 && id < vocabulary_) {
-          if (row_bytes > 0) std::memcpy(row, table_.floats() + id * width_, row_bytes);
+          if (row_bytes > 0) std::memcpy(row, table_.data + id * width_, row_bytes);
         } else {
           std::fill_n(row, width_, 0.0f);
           context.error->set("embedding: id %.9g is outside a table of %lld rows",
@@ -61,7 +58,7 @@ class Embedding final : public Op {
  private:
   Index vocabulary_ = 0;
   Index width_ = 0;
-  AlignedBuffer table_;
+  Array table_;
 };
 
 }  // namespace

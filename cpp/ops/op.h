@@ -117,6 +117,9 @@ class Op {
   // be 0.
   virtual PreparedPointer prepare(Types inputs, int team_size) const = 0;
 
+  // Packs weights, the first time. Before any run, by any number of threads at once.
+  virtual void make_ready() const {}
+
   virtual int output_count() const { return 1; }
 };
 using OpPointer = std::unique_ptr<const Op>;

@@ -4,7 +4,7 @@
 // kernel table's sweep. Here: what the team shares (directions, rows or units) and in which blocks of rows.
 #include <array>
 
-#include "base/aligned_buffer.h"
+#include "ops/packed_weights.h"
 #include "ops/registry.h"
 #include "ops/rows.h"
 
@@ -68,8 +68,7 @@ void check_direction(const Arguments& given) {
 struct Direction {
   kernels::CellShape shape;
   int state_count = 1;
-  AlignedBuffer packed;
-  Index packed_bytes = 0;
+  PackedWeights packed;
   Index recurrent_bytes = 0;
   Index output_offset = 0;      // the first of its units in a concatenated output
   std::size_t first_state = 0;  // among those of all directions
@@ -101,10 +100,12 @@ class Recurrent final : public Op {
         fail({"recurrent: expected all directions to read ", std::to_string(directions_[0].shape.features),
               " features, got ", std::to_string(to.shape.features)});
       }
-      to.packed_bytes = table_.cell_packed_floats(to.shape) * size_of(DType::kFloat32);
-      to.packed.reserve(to.packed_bytes);
-      table_.pack_cell(to.shape, {kernel.data, recurrent_kernel.data, bias ? bias->data : nullptr},
-                       to.packed.floats());
+      to.packed =
+          PackedWeights(table_.cell_packed_floats(to.shape) * size_of(DType::kFloat32),
+                        [&table = table_, shape = to.shape, kernel, recurrent_kernel,
+                         bias = bias ? *bias : Array{}](float* packed) {
+                          table.pack_cell(shape, {kernel.data, recurrent_kernel.data, bias.data}, packed);
+                        });
       to.recurrent_bytes = cell.gates * to.shape.units * to.shape.units * size_of(DType::kFloat32);
       to.output_offset = total_units_;
       to.first_state = state_count_;
@@ -124,6 +125,10 @@ class Recurrent final : public Op {
 
   int output_count() const override {
     return static_cast<int>(sequence_output_count() + (return_state_ ? state_count_ : 0));
+  }
+
+  void make_ready() const override {
+    for (const Direction& direction : directions_) direction.packed.make_ready();
   }
 
   PreparedPointer prepare(Types inputs, int team_size) const override {
@@ -156,7 +161,7 @@ class Recurrent final : public Op {
         check_type(name_, "initial state", inputs[next++],
                    {DType::kFloat32, make_shape(std::array{batch, direction.shape.units})});
       }
-      const double weights = static_cast<double>(direction.packed_bytes);
+      const double weights = static_cast<double>(direction.packed.bytes());
       cost.flops += static_cast<double>(batch) * steps *
                     (weights / 2.0 + 64.0 * static_cast<double>(direction.shape.units));
       cost.weight_bytes += steps * weights;
@@ -218,7 +223,7 @@ class Recurrent final : public Op {
     Index weights = 0;
     Index recurrent = 0;
     for (const Direction& direction : directions_) {
-      weights = std::max(weights, direction.packed_bytes);
+      weights = std::max(weights, direction.packed.bytes());
       recurrent = std::max(recurrent, direction.recurrent_bytes);
     }
     if (batch >= std::max(4, 2 * team_size) && is_resident(static_cast<double>(weights))) return Split::kRows;
@@ -227,7 +232,7 @@ class Recurrent final : public Op {
   }
 
   static Index block_rows(const Direction& direction) {
-    return rows_at_once(static_cast<double>(direction.packed_bytes));
+    return rows_at_once(static_cast<double>(direction.packed.bytes()));
   }
 
   static Index block_count(Index rows, Split split, const Direction& direction) {

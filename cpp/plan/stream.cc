@@ -2,6 +2,7 @@
 #include "plan/stream.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "base/process.h"
@@ -15,7 +16,7 @@ constexpr double kShortSeconds = 200e-6;
 
 }  // namespace
 
-Stream::Stream(StreamPlan plan, Index rows)
+Stream::Stream(StreamPlan plan, Index rows, Steps steps)
     : plan_(std::move(plan)), rows_(rows), seen_(static_cast<std::size_t>(std::max<Index>(rows, 0))) {
   if (rows < 1) fail({"stream: expected a batch size of at least 1, got ", std::to_string(rows)});
   plan_.check();
@@ -23,7 +24,7 @@ Stream::Stream(StreamPlan plan, Index rows)
   {
     const Plan::Run call(*plan_.plan, step_types_);
     step_outputs_.assign(call.outputs().begin(), call.outputs().end());
-    is_short_ = call.seconds() < kShortSeconds;
+    is_short_ = steps == Steps::kAlone || call.seconds() < kShortSeconds;
     bytes_per_timestep_ = call.value_bytes();
   }
   for (const CarriedState& state : plan_.states) {
@@ -34,6 +35,26 @@ Stream::Stream(StreamPlan plan, Index rows)
   to_.resize(step_outputs_.size());
   reset();
   if (is_short_) workspace_.prepare(plan_.plan->graph(), step_types_, 1);
+  if (steps == Steps::kAlone) warm_up();
+}
+
+// A plan inside the plan takes its memory when it first runs.
+void Stream::warm_up() {
+  std::vector<AlignedBuffer> memory;
+  const auto take = [&](const TensorType& type) {
+    const Index bytes = std::max<Index>(byte_count(type), 1);
+    memory.emplace_back(bytes);
+    std::memset(memory.back().data(), 0, static_cast<std::size_t>(bytes));
+    return memory.back().data();
+  };
+  std::vector<const void*> inputs;
+  std::vector<void*> outputs;
+  for (std::size_t i = 0; i < plan_.inputs.size(); ++i) inputs.push_back(take(step_types_[i]));
+  for (std::size_t i = 0; i < plan_.output_count; ++i) outputs.push_back(take(step_outputs_[i]));
+  bind(inputs, outputs);
+  RunError error;  // of values that are all 0, which no caller gave
+  workspace_.bind(from_, to_);
+  workspace_.run(Team{}, &error);
 }
 
 std::vector<TensorType> Stream::outputs(Index timesteps) const {

@@ -13,7 +13,11 @@ namespace unrolled {
 
 class Stream {
  public:
-  Stream(StreamPlan plan, Index rows);
+  // How a step runs: on its own thread where it is short, else on as many as pay; or always on its own, with
+  // all memory taken here, so that a step neither allocates nor locks.
+  enum class Steps { kAsFits, kAlone };
+
+  Stream(StreamPlan plan, Index rows, Steps steps = Steps::kAsFits);
 
   const StreamPlan& plan() const { return plan_; }
   Index rows() const { return rows_; }
@@ -48,6 +52,7 @@ class Stream {
     AlignedBuffer next;
   };
 
+  void warm_up();
   void bind(std::span<const void* const> inputs, std::span<void* const> outputs);
   void advance(Index timesteps);
 

@@ -101,6 +101,7 @@ bool Workspace::has_no_elements(const Node& node) const {
 
 Index Workspace::place_values(const Graph& graph, std::span<const TensorType> inputs, int team_size) {
   prepare_nodes(graph, inputs, team_size, types_, prepared_);
+  for (const Node& node : graph.nodes) node.op->make_ready();
   offsets_.assign(graph.values.size(), -1);
   scratch_.assign(graph.nodes.size(), 0);
   Arena arena;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The compiled module. Private: the public API is in Python. A test holds this file against the module.
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any
 
 from numpy.typing import NDArray
@@ -284,6 +285,46 @@ def generate_from_window(
     from_logits: bool,
     seed: int,
 ) -> NDArray[Any]: ...
+
+PLAN_FILE_MAGIC: bytes  # how a plan file begins
+
+def plan_file_bytes(
+    *,
+    name: str,
+    description: str,
+    inputs: Sequence[tuple[str, str, Sequence[int | None]]],  # name, dtype, sizes with the batch
+    outputs: Sequence[tuple[str, str, Sequence[int | None]]],
+    plan: Plan,
+    stream_plan: Plan | None,
+    states: Sequence[tuple[str, Sequence[int], float]],
+    sequence_outputs: Sequence[bool],
+) -> bytes: ...
+
+class PlanFile:
+    """An open plan file; any number of threads may use it at once."""
+
+    @staticmethod
+    def open(path: str | PathLike[str], *, verify: bool) -> PlanFile: ...
+    @staticmethod
+    def from_bytes(data: bytes, *, verify: bool) -> PlanFile: ...
+    def to_bytes(self) -> bytes: ...
+    @property
+    def name(self) -> bytes: ...
+    @property
+    def description(self) -> bytes: ...
+    @property
+    def inputs(self) -> list[tuple[bytes, str, list[int | None]]]: ...
+    @property
+    def outputs(self) -> list[tuple[bytes, str, list[int | None]]]: ...
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def stream_plan(self) -> Plan | None: ...
+    @property
+    def states(self) -> list[tuple[str, list[int], float]]: ...
+    @property
+    def sequence_outputs(self) -> list[bool]: ...
+
 def operations() -> list[dict[str, Any]]: ...  # what there is: name, doc, parameters, gives_list
 def isa() -> str: ...
 def available_isas() -> list[str]: ...

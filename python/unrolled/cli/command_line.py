@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 import unrolled
-from unrolled.cli import bench, check, convert, predict, serve, stream, summary
+from unrolled.cli import bench, check, convert, export, predict, serve, stream, summary
 from unrolled.cli.common import BAD_MODEL, BAD_USAGE, EXIT_CODES, OK, UsageError, fail
 from unrolled.errors import ModelFileError, UnsupportedModelError
 
 # In the order of the help.
-COMMANDS = (summary, check, convert, predict, stream, serve, bench)
+COMMANDS = (summary, check, convert, export, predict, stream, serve, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

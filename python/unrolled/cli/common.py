@@ -87,8 +87,11 @@ positive.__name__ = "positive integer"  # argparse's messages name the type
 def load(options: argparse.Namespace) -> Model:
     """The model of the command line."""
     from unrolled.formats import read_model
+    from unrolled.models.exported import is_plan_file, open_plan_file
     from unrolled.models.loading import build_from_file
 
+    if options.weights is None and is_plan_file(options.file):
+        return open_plan_file(options.file)
     return build_from_file(read_model(options.file, options.weights))
 
 

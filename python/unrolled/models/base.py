@@ -22,6 +22,7 @@ from unrolled.models.thin_path import THIN, ThinPath
 if TYPE_CHECKING:
     from unrolled.models.model import Model
     from unrolled.spec import ModelFile
+    from unrolled.streaming.compiled import CompiledStream
 
 
 class BaseModel(Layer):
@@ -277,6 +278,16 @@ class BaseModel(Layer):
     def compile_plan(self, dtypes: Sequence[str]) -> tuple[CompiledPlan, Any]:
         """Lower the model for inputs of ``dtypes``; the plan, and the structure of its outputs as indices."""
         return lowered(self, lambda plan: self.lower_whole(plan, dtypes))
+
+    def vocabularies(self) -> list[int]:
+        """How many ids each embedding knows."""
+        return [layer.input_dim for layer in self.walk() if hasattr(layer, "input_dim")]
+
+    def compile_stream(self) -> CompiledStream:
+        """Lower the model for streams. Raises ``StreamError``."""
+        from unrolled.streaming.compiled import CompiledStream
+
+        return CompiledStream.lowered(cast("Model", self), Lowering(self, is_streaming=True))
 
     def lower_whole(self, lowering: Lowering, dtypes: Sequence[str]) -> tuple[CompiledPlan, Any]:
         """As ``compile_plan``, into a plan that has been begun."""

@@ -16,6 +16,7 @@ from unrolled.layers.building import BuildContext, build_layer, set_model_builde
 from unrolled.layers.input_layer import InputLayer
 from unrolled.layers.registry import SEMANTICS, semantics_from, set_model_reader
 from unrolled.layers.symbolic import KerasTensor
+from unrolled.models.exported import is_plan_file, open_plan_file
 from unrolled.models.functional import Functional
 from unrolled.models.model import Model
 from unrolled.models.plain import plain
@@ -43,7 +44,7 @@ def load_model(
     filepath : path-like, bytes or binary file
         What Keras models are kept in, of Keras 1, 2, 3 and tf.keras: ``.keras`` (zip or unzipped folder), a
         whole model in ``.h5``/``.hdf5``, an architecture in ``.json``, a SavedModel folder, a TensorFlow.js
-        ``model.json``, a pickle or joblib file, a TensorFlow 1 checkpoint; or ``hf://OWNER/NAME[/FILE]`` on the
+        ``model.json``, a plan file of ``Model.export``, a pickle or joblib file, a TensorFlow 1 checkpoint; or ``hf://OWNER/NAME[/FILE]`` on the
         Hugging Face Hub (extra ``hub``). Its content says which, not its name. Bytes are a file's content.
     custom_objects : mapping, optional
         Your own code in place of code that the file names and that is never run. A key is the name of a
@@ -74,7 +75,8 @@ def load_model(
     Returns
     -------
     Model
-        With the numbers of the Keras version that wrote the file.
+        With the numbers of the Keras version that wrote the file. Of a plan file an ``ExportedModel``, which
+        has no layers.
 
     Raises
     ------
@@ -97,6 +99,10 @@ def load_model(
         raise TypeError(f"custom_objects: expected a dict, got {type(custom_objects).__name__}{hint}")
     if dropout not in ("refuse", "off"):
         raise ValueError(f"dropout: expected 'refuse' or 'off', got {dropout!r}")
+    if is_plan_file(filepath):
+        if weights is not None or custom_objects:
+            raise ValueError("a plan file takes no weights or custom_objects")
+        return open_plan_file(filepath)
     file = read_model(filepath, weights, hdf5)
     model = build_from_file(file, custom_objects, dropout_off=dropout == "off")
     if file.weights is None and model.count_params() > 0:

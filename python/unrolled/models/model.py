@@ -299,6 +299,34 @@ class Model(BaseModel):
         }
         return json.dumps(described, **kwargs)
 
+    def export(self, path: str | PathLike[str]) -> None:
+        """Write the model as a plan file, which ``load_model`` opens in milliseconds and C programs run.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced where it exists, in one step; such files end in ``.unrolled`` by custom.
+
+        Raises
+        ------
+        UnsupportedModelError
+            A layer calls a Python function, or keeps states from call to call; ``problems`` names them.
+        ValueError
+            The model is not built.
+
+        Examples
+        --------
+        >>> import tempfile, unrolled
+        >>> model = unrolled.Sequential([unrolled.layers.SimpleRNN(3, input_shape=(2, 10))])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.export(f"{folder}/model.unrolled")
+        ...     unrolled.load_model(f"{folder}/model.unrolled").output_shape
+        (None, 3)
+        """
+        from unrolled.models.exporting import export_model
+
+        export_model(self, path)
+
     def reset_states(self) -> None:
         """Zero the states of all stateful layers: Keras 2's name of ``reset_state``."""
         self.reset_state()

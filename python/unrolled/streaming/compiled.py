@@ -37,29 +37,61 @@ class CoreArguments(TypedDict):
 
 
 class CompiledStream:
-    """A model lowered once more so that it runs one timestep, or several, after those before.
+    """A model as a plan that runs one timestep, or several, after those before.
 
     Parameters
     ----------
     model : Model
-        Its weights are packed as they are now.
-
-    Raises
-    ------
-    StreamError
-        A layer needs timesteps that are still to come.
+        Whose plan it is.
+    plan : Plan
+        Takes the inputs and the states, gives the outputs and the states after them.
+    dtypes : sequence of str
+        Of the inputs.
+    structure : tree of int
+        The structure of the outputs, with their numbers as leaves.
+    sequence_outputs : sequence of bool
+        Whether an output has a time axis.
+    states : sequence of CarriedState
+        In the order of the plan.
+    weights : sequence of ndarray
+        The weights of the model as they are in the plan.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(
+        self,
+        model: Model,
+        plan: _core.Plan,
+        *,
+        dtypes: Sequence[str],
+        structure: Any,
+        sequence_outputs: Sequence[bool],
+        states: Sequence[CarriedState],
+        weights: Sequence[NDArray[Any]] = (),
+    ) -> None:
         self.model_name = model.name
-        self._option_changes = model._plans.option_changes
+        self.plan = plan
         self.inputs = model.inputs
-        lowering = Lowering(model, is_streaming=True)
-        self.dtypes = [stream_dtype(model, tensor) for tensor in self.inputs]
-        # As they are in the plan; arrays of weights are never written to, so that this copies nothing.
-        self._weights = [lowering.packed(variable) for variable in model.weights]
+        self.input_structure = tree.unflatten(model.input, iter(range(len(self.inputs))))
+        self.dtypes = list(dtypes)
+        self.structure = structure
+        self.sequence_outputs = list(sequence_outputs)
+        self.states = list(states)
+        self.keys = state_keys(self.states)
+        self._option_changes = model._plans.option_changes
+        self._weights = list(weights)
+
+    @classmethod
+    def lowered(cls, model: Model, lowering: Lowering) -> CompiledStream:
+        """``model`` lowered once more; its weights are packed as they are when ``lowering`` is made.
+
+        Raises
+        ------
+        StreamError
+            A layer needs timesteps that are still to come.
+        """
+        dtypes = [stream_dtype(model, tensor) for tensor in model.inputs]
         flows = []
-        for tensor, dtype in zip(self.inputs, self.dtypes, strict=True):
+        for tensor, dtype in zip(model.inputs, dtypes, strict=True):
             if tensor.ndim < 2 or None in tensor.shape[2:]:
                 raise StreamError(
                     f"model {model.name!r}, input {tensor.name!r}: expected (batch, timesteps, ...) with every "
@@ -73,18 +105,22 @@ class CompiledStream:
         except StreamError as error:
             raise StreamError(f"model {model.name!r} cannot run as a live stream: {error}") from None
         outputs = list(tree.leaves(result))
-        self.structure = tree.unflatten(result, iter(range(len(outputs))))
-        self.input_structure = tree.unflatten(model.input, iter(range(len(flows))))
-        self.sequence_outputs = [flow.is_sequence for flow in outputs]
-        self.states: list[CarriedState] = lowering.carried
-        self.keys = state_keys(self.states)
-        self.plan: _core.Plan = lowering.finish_stream([flow.value for flow in outputs])
+        return cls(
+            model,
+            lowering.finish_stream([flow.value for flow in outputs]),
+            dtypes=dtypes,
+            structure=tree.unflatten(result, iter(range(len(outputs)))),
+            sequence_outputs=[flow.is_sequence for flow in outputs],
+            states=lowering.carried,
+            # As they are in the plan; arrays of weights are never written to, so that this copies nothing.
+            weights=[lowering.packed(variable) for variable in model.weights],
+        )
 
     @classmethod
     def of(cls, model: Model) -> CompiledStream:
         """The model compiled, from its cache where its weights are still the same."""
         model.check_built()
-        return model._plans.get_or_compile("stream", lambda: cls(model))
+        return model._plans.get_or_compile("stream", model.compile_stream)
 
     def model_as_compiled(self, model: Model) -> Model:
         """``model``, or a copy of it with the weights that it had when it was compiled.

@@ -130,7 +130,7 @@ def core_arguments(
     draws = temperature is not None or top_k is not None or from_logits
     if stream_dtype(model, tensor) == "int32":
         feed = "ids"
-        tables = [layer.input_dim for layer in model.walk() if hasattr(layer, "input_dim")]
+        tables = model.vocabularies()
         if tensor.ndim != 2 or width > min(tables, default=0):
             raise ValueError(
                 f"model {model.name!r}: its output has {width} tokens, but its embedding takes ids below "
