@@ -60,6 +60,11 @@ class CompiledStream:
         self._weights = [lowering.packed(variable) for variable in model.weights]
         flows = []
         for tensor, dtype in zip(self.inputs, self.dtypes, strict=True):
+            if tensor.dtype == "string":
+                raise StreamError(
+                    f"model {model.name!r}, input {tensor.name!r}: reads text, whose words are looked up in Python, "
+                    "which streams cannot: stream ids, from a model without the layers that read text"
+                )
             if tensor.ndim < 2 or None in tensor.shape[2:]:
                 raise StreamError(
                     f"model {model.name!r}, input {tensor.name!r}: expected (batch, timesteps, ...) with every "
