@@ -22,7 +22,8 @@ KIND = {
     "convolution": "Convolution", "depthwise": "Convolution", "transposed": "Convolution", "pooling": "Pooling",
     "normalization": "Normalisation", "unit_normalization": "Normalisation",
     "regularization": "Regularisation", "reshaping": "Reshaping", "resizing": "Reshaping",
-    "preprocessing": "Preprocessing", "lookup": "Preprocessing", "activation_layers": "Activations",
+    "preprocessing": "Preprocessing", "lookup": "Preprocessing", "vectorization": "Preprocessing",
+    "activation_layers": "Activations",
 }  # fmt: skip
 ORDER = [
     "Core", "Recurrent", "Wrappers", "Attention", "Merging", "Convolution", "Pooling", "Normalisation",

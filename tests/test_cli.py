@@ -248,7 +248,7 @@ def test_text_layers_of_keras_are_not_called_custom_code(capsys, tmp_path):
     _, out, _ = run(capsys, "check", edited(tmp_path / "m.keras", change))
     text = next(line for line in out.splitlines() if "TextVectorization" in line and "found" in line)
     assert "custom" not in text
-    assert "reads text" in text
+    assert "feed it ids" in text
     mine = next(line for line in out.splitlines() if "MyL" in line and "found" in line)
     assert "MyL from MyL" not in mine
     assert "custom_objects" in mine

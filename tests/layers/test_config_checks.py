@@ -39,6 +39,8 @@ def config_of(cls: type[Layer]) -> dict[str, Any]:
         needed["shape"] = [3]
     if cls.__name__ == "IntegerLookup":
         needed["vocabulary"] = [1, 2]
+    if cls.__name__ in ("StringLookup", "TextVectorization"):
+        needed["vocabulary"] = ["a", "b"]
     return needed
 
 
@@ -159,8 +161,37 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("CategoryEncoding", {"num_tokens": 4, "output_mode": "int"}, "output_mode"),
     ("IntegerLookup", {}, "vocabulary"),
     ("IntegerLookup", {"vocabulary": [1, 1]}, "vocabulary"),
-    ("IntegerLookup", {"vocabulary": [1], "num_oov_indices": 3}, "num_oov_indices"),
-    ("IntegerLookup", {"vocabulary": [1], "output_mode": "tf_idf"}, "output_mode"),
+    ("IntegerLookup", {"vocabulary": [1], "num_oov_indices": -1}, "num_oov_indices"),
+    ("IntegerLookup", {"vocabulary": [1], "output_mode": "tf_idf"}, "idf_weights"),
+    ("IntegerLookup", {"vocabulary": ["a"]}, "vocabulary"),
+    ("IntegerLookup", {"vocabulary": [1], "invert": True, "output_mode": "count"}, "invert"),
+    ("StringLookup", {}, "vocabulary"),
+    ("StringLookup", {"vocabulary": "/etc/passwd"}, "vocabulary"),
+    ("StringLookup", {"vocabulary": ["a", "a"]}, "vocabulary"),
+    ("StringLookup", {"vocabulary": ["a", 1]}, "vocabulary"),
+    ("StringLookup", {"vocabulary": ["\ud800"]}, "vocabulary"),
+    ("StringLookup", {"vocabulary": ["a"], "encoding": "latin-1"}, "encoding"),
+    ("StringLookup", {"vocabulary": ["a"], "salt": "x"}, "salt"),
+    ("StringLookup", {"vocabulary": ["a"], "pad_to_max_tokens": True}, "max_tokens"),
+    ("StringLookup", {"vocabulary": ["a"], "sparse": True, "output_mode": "count"}, "sparse"),
+    (
+        "StringLookup",
+        {"vocabulary": ["a"], "output_mode": "tf_idf", "idf_weights": [math.nan]},
+        "idf_weights",
+    ),
+    ("TextVectorization", {}, "vocabulary"),
+    ("TextVectorization", {"vocabulary": "words.txt"}, "vocabulary"),
+    ("TextVectorization", {"vocabulary": ["a"], "standardize": "upper"}, "standardize"),
+    ("TextVectorization", {"vocabulary": ["a"], "split": "words"}, "split"),
+    ("TextVectorization", {"vocabulary": ["a"], "ngrams": 0}, "ngrams"),
+    ("TextVectorization", {"vocabulary": ["a"], "ragged": True}, "ragged"),
+    ("TextVectorization", {"vocabulary": ["a"], "output_mode": "one_hot"}, "output_mode"),
+    ("TextVectorization", {"vocabulary": ["a", "b"], "max_tokens": 3}, "max_tokens"),
+    (
+        "TextVectorization",
+        {"vocabulary": ["a"], "output_mode": "count", "output_sequence_length": 3},
+        "output_sequence_length",
+    ),
     ("Concatenate", {"axis": 0}, "axis"),
     ("Concatenate", {"axis": 1.5}, "axis"),
     ("Dot", {"axes": 0}, "axes"),
@@ -177,7 +208,7 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("InputLayer", {"shape": [-3]}, "shape"),
     ("InputLayer", {"batch_shape": "x"}, "batch_shape"),
     ("InputLayer", {"shape": [3], "sparse": True}, "sparse"),
-    ("InputLayer", {"shape": [3], "dtype": "string"}, "dtype"),
+    ("InputLayer", {"shape": [3], "dtype": "complex64"}, "dtype"),
 ]
 
 

@@ -31,7 +31,7 @@ class Flow:
     shape : tuple
         ``(batch, ...)``; ``None`` where only the input will tell.
     dtype : str
-        "float32", "int32" or "bool".
+        "float32", "int32", "bool", or "string" (an array of bytes objects, for calls of Python functions alone).
     mask : int, optional
         The plan's id of the bool mask ``(batch, timesteps)`` that Keras would attach to this tensor.
     mask_rank : int
@@ -226,6 +226,12 @@ class Lowering:
         self._readers: list[tuple[StatefulLayer, int]] = []
         self._writers: list[tuple[StatefulLayer, list[int]]] = []
         self._changed_masks: dict[int, tuple[int | None, int]] = {}
+
+    def input(self, dtype: str, shape: Shape) -> Flow:
+        """An input of the plan; text, of dtype "string", needs calls of Python functions to read it."""
+        if dtype == "string" and not isinstance(self.ops, Recorder):
+            raise NeedsRecorderError
+        return Flow(self.ops.input(dtype, len(shape)), shape, dtype)
 
     def nested(self) -> Lowering:
         """A lowering of a plan inside this one; its weights count as this one's."""

@@ -66,7 +66,7 @@ class Recorder:
         self._plans: dict[int, tuple[_core.Plan, bytes]] = {}
 
     def input(self, dtype: str, rank: int) -> int:
-        value = self._builder.input(dtype, rank)
+        value = self._builder.input(_plan_dtype(dtype), rank)
         self.inputs.append(value)
         self._declared[value] = (dtype, rank)
         return value
@@ -97,7 +97,7 @@ class Recorder:
         """
         if self._outer is not None:
             raise ValueError("a Python function cannot run inside a recurrence")
-        results = [self._builder.input(dtype, rank) for dtype, rank in outputs]
+        results = [self._builder.input(_plan_dtype(dtype), rank) for dtype, rank in outputs]
         self.steps.append(Step("call", (), {}, results, list(operands), function))
         return results
 
@@ -164,6 +164,11 @@ class SegmentedPlan:
                 given = step.function(*(arrays[value] for value in step.operands))
                 arrays.update(zip(step.results, given, strict=True))
         return [arrays[value] for value in self._outputs]
+
+
+def _plan_dtype(dtype: str) -> str:
+    """A dtype of plans for the id of a value: strings go from Python call to Python call, and into no plan."""
+    return "int32" if dtype == "string" else dtype
 
 
 def _cut(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int]) -> list[_Segment]:
@@ -275,7 +280,9 @@ class _Hasher:
                 else argument
                 for argument in args
             ]
-        return self.digest([step.method, None if step.function is None else id(step.function), args, kwargs])
+        return self.digest(
+            [step.method, None if step.function is None else hash(step.function), args, kwargs]
+        )
 
     def _feed(self, hasher: Any, value: Any) -> None:
         if isinstance(value, np.ndarray):

@@ -31,6 +31,7 @@ from unrolled.formats.recognition import Kind, Source, recognise
 from unrolled.formats.tensorbundle import checkpoints, saved_model
 from unrolled.formats.tensorbundle.bundle import Bundle
 from unrolled.formats.tensorbundle.weights import ObjectWeights, OrderedWeights
+from unrolled.formats.vocabularies import fill_vocabularies
 from unrolled.formats.weights.lists import ListWeights, has_names
 from unrolled.formats.weights.manifest import manifest_weights
 from unrolled.formats.weights.tree import ROOT, ROOT_2_12, TreeWeights
@@ -135,6 +136,7 @@ class Reader:
         part = f"{archive.title}, {_CONFIG}"
         spec, _ = _decode(parse_object(archive.read(_CONFIG), part), writer, part)
         weights = self._archive_weights(archive, writer)
+        fill_vocabularies(spec, archive, partial(self._open_member, archive))
         return ModelFile(spec, weights, kind, writer.text, writer.semantics)
 
     def _archive_weights(self, archive: Archive, writer: Writer | None) -> TreeWeights:

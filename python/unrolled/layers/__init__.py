@@ -86,6 +86,8 @@ from unrolled.layers.rnn.conv_recurrent import ConvLSTM1D, ConvLSTM2D, ConvLSTM3
 from unrolled.layers.rnn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from unrolled.layers.rnn.wrappers import Bidirectional, TimeDistributed
 from unrolled.layers.symbolic import KerasTensor
+from unrolled.layers.text.lookup import StringLookup
+from unrolled.layers.text.vectorization import TextVectorization
 from unrolled.layers.unit_normalization import RMSNormalization, UnitNormalization
 
 __all__ = [
@@ -185,7 +187,9 @@ __all__ = [
     "SpatialDropout2D",
     "SpatialDropout3D",
     "StackedRNNCells",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "ThresholdedReLU",
     "TimeDistributed",
     "UnitNormalization",

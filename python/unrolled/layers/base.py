@@ -480,6 +480,7 @@ class Layer(metaclass=LayerType):
         first, *rest = args if args else (kwargs.pop("inputs", None),)
         flows = [leaf for leaf in tree.leaves([first, rest, kwargs, mask]) if isinstance(leaf, Flow)]
         given = first
+        self.check_text(flows)
         if mask is not None:
             masks = tree.map_leaves(partial(as_mask, plan), mask)
             first = attach_masks(first, masks)
@@ -593,6 +594,7 @@ class Layer(metaclass=LayerType):
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.check_call(args, kwargs)
+        self.check_text([leaf for leaf in tree.leaves([args, kwargs]) if isinstance(leaf, KerasTensor)])
         self.ensure_built(self.input_shapes(args, kwargs))
         node = Node(self, args, kwargs)
         number = itertools.count()
@@ -612,6 +614,25 @@ class Layer(metaclass=LayerType):
     def check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise ``TypeError`` unless the layer knows all arguments of a call, and tensors are where they must."""
         check_call(self, args, kwargs)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the layer's input is text, which others refuse."""
+        return False
+
+    def check_text(self, tensors: Sequence[KerasTensor | Flow]) -> None:
+        """Raise ``ValueError`` where text comes and numbers are expected, or the reverse."""
+        for tensor in tensors:
+            if tensor.dtype == "string" and not self.reads_text:
+                raise ValueError(
+                    f"layer {self.name!r} ({self.class_name}): expected numbers, got text; only TextVectorization "
+                    "and StringLookup take text: put one of them before this layer"
+                )
+            if self.reads_text and tensor.dtype != "string":
+                raise ValueError(
+                    f"layer {self.name!r} ({self.class_name}): expected text, got {tensor.dtype}; give the model "
+                    'Input(..., dtype="string")'
+                )
 
     def input_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``build`` is given for a call: the shape(s) of its first argument."""

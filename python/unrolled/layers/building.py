@@ -27,7 +27,7 @@ REFUSED: Mapping[str, str] = {
 }
 
 # Keras's own layers whose inputs are strings.
-_TEXT_LAYERS = frozenset({"TextVectorization", "StringLookup", "Hashing", "HashedCrossing"})
+_TEXT_LAYERS = frozenset({"Hashing", "HashedCrossing"})
 
 # A retry drops a bad key so that the next bad one shows too; more than this many are not worth listing.
 MAX_PROBLEMS_PER_LAYER = 20
@@ -136,7 +136,7 @@ def _build_layer(spec: LayerSpec, context: BuildContext) -> Layer | None:
         return None
     if cls is None:
         if spec.origin == "keras" and spec.class_name in _TEXT_LAYERS:
-            problem("", spec.class_name, "this layer of Keras reads text, which unrolled does not; apply it before "
+            problem("", spec.class_name, "this layer of Keras hashes what it reads, which unrolled does not; apply it before "
                     "the model, and save the model without it")  # fmt: skip
             return None
         origin = "" if spec.origin in ("keras", spec.class_name) else f" from {spec.origin}"

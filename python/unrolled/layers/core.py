@@ -36,7 +36,7 @@ def tensor_dtype(key: str, dtype: object) -> str:
         return "int32"
     if name in ("bool", "float", "int"):
         return {"bool": "bool", "float": "float32", "int": "int32"}[name]
-    raise ConfigError(key, dtype, "expected a float, integer or bool dtype; text is not supported")
+    raise ConfigError(key, dtype, "expected a float, integer or bool dtype; text is for Input alone")
 
 
 def int8_config(layer: Any) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class InputLayer(Layer):
     batch_size : int, optional
         The batch size, where it is fixed.
     dtype : str, optional
-        Floats are computed as float32, integers as int32.
+        Floats are computed as float32, integers as int32; "string" for text, which TextVectorization and
+        StringLookup read.
     sparse, ragged : bool
         Must be false.
     batch_shape : tuple, optional
@@ -85,7 +86,8 @@ class InputLayer(Layer):
         self.declared_input_shape = self.batch_shape
         self.built = True
         node = Node(self, (), {})
-        node.outputs = KerasTensor(self.batch_shape, tensor_dtype("dtype", dtype), node=node, name=self.name)
+        kind = "string" if self.dtype == "string" else tensor_dtype("dtype", dtype)
+        node.outputs = KerasTensor(self.batch_shape, kind, node=node, name=self.name)
         self.nodes.append(node)
 
     @property

@@ -12,6 +12,7 @@ from unrolled.errors import ConfigError
 from unrolled.layers.base import Layer
 from unrolled.layers.config_values import choice, flag, positive_int
 from unrolled.layers.registry import register
+from unrolled.layers.text.lookup import Lookup
 
 ENCODINGS = ("multi_hot", "one_hot", "count")
 
@@ -113,33 +114,40 @@ class CategoryEncoding(Layer):
 
 
 @register
-class IntegerLookup(Layer):
-    """Integers to their places in a vocabulary that is in the config.
+class IntegerLookup(Lookup):
+    """Integers to their places in a vocabulary, or places to integers.
 
     Source: keras 3.15 ``layers/preprocessing/integer_lookup.py`` and ``index_lookup.py``. Places count the
-    mask token first (where there is one), then the out-of-vocabulary index, then the vocabulary. There is
-    no mask.
+    mask token first (where there is one), then the out-of-vocabulary indices, then the vocabulary. There is
+    no mask. With several of these indices, ``invert``, weights or more than 65,536 tokens it runs in Python.
 
     Parameters
     ----------
     max_tokens : int, optional
         Largest size of the vocabulary; used with ``pad_to_max_tokens``.
-    num_oov_indices : {0, 1}
-        Whether integers outside the vocabulary have an index; without one they give -1.
+    num_oov_indices : int
+        Indices for integers outside the vocabulary, chosen by the remainder, or by ``oov_method``; without one
+        they give -1.
     mask_token : int, optional
         The integer that stands for nothing, place 0.
     oov_token : int
         Stands for the out-of-vocabulary index where the vocabulary lists it.
     vocabulary : list of int
         The integers that have a place.
-    output_mode : {"int", "multi_hot", "one_hot", "count"}
+    output_mode : {"int", "multi_hot", "one_hot", "count", "tf_idf"}
         Places, or as ``CategoryEncoding``.
     pad_to_max_tokens : bool
         Whether encoded vectors have ``max_tokens`` elements.
-    invert, sparse : bool
+    idf_weights : list of float, optional
+        A weight for each token, with ``output_mode="tf_idf"``.
+    invert : bool
+        Places in, integers out; ``oov_token`` for places without one.
+    sparse : bool
         Must be false.
-    idf_weights : None
-        Weighted encodings are refused.
+    oov_method : {"floormod", "farmhash"}
+        How one of several out-of-vocabulary indices is chosen.
+    salt : int or list of int, optional
+        The key of SipHash, in place of FarmHash64.
     **kwargs
         ``input_shape`` and the like.
 
@@ -153,96 +161,48 @@ class IntegerLookup(Layer):
 
     mask_rule: ClassVar = "ends"
     keras_versions: ClassVar = "2, 3"
-    ignored_config: ClassVar = {
-        "vocabulary_dtype": "places do not depend on it",
-        "vocabulary_size": "follows from the vocabulary",
-        "has_input_vocabulary": "tf.keras: follows from the vocabulary",
-        "oov_method": "chooses among several out-of-vocabulary indices, which are refused",
-        "salt": "chooses among several out-of-vocabulary indices, which are refused",
-    }
     min_rank: ClassVar = 2
-    needs_timesteps: ClassVar = True
+    stream_obstacle: ClassVar = Lookup.stream_obstacle
 
-    def __init__(
-        self,
-        max_tokens: int | None = None,
-        num_oov_indices: int = 1,
-        mask_token: int | None = None,
-        oov_token: int | None = -1,
-        vocabulary: object = None,
-        output_mode: str = "int",
-        pad_to_max_tokens: bool = False,
-        invert: bool = False,
-        sparse: bool = False,
-        idf_weights: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        limits = {"minimum": -(2**31), "maximum": 2**31 - 1}
-        self.max_tokens = (
-            None if max_tokens is None else positive_int("max_tokens", max_tokens, maximum=MAX_TOKENS)
-        )
-        self.num_oov_indices = positive_int("num_oov_indices", num_oov_indices, minimum=0, maximum=1)
-        self.mask_token = None if mask_token is None else positive_int("mask_token", mask_token, **limits)
-        self.oov_token = -1 if oov_token is None else positive_int("oov_token", oov_token, **limits)
-        for key, value in (("invert", invert), ("sparse", sparse)):
-            if flag(key, value):
-                raise ConfigError(key, value, "only false is supported")
-        if idf_weights is not None:
-            raise ConfigError("idf_weights", idf_weights, "weighted encodings are not supported")
-        self.output_mode = choice(
-            "output_mode", "multi_hot" if output_mode == "binary" else output_mode, ["int", *ENCODINGS]
-        )
-        self.pad_to_max_tokens = flag("pad_to_max_tokens", pad_to_max_tokens)
-        given = vocabulary.tolist() if isinstance(vocabulary, np.ndarray) else vocabulary
-        if not isinstance(given, list | tuple) or not 0 < len(given) <= MAX_TOKENS:
-            raise ConfigError(
-                "vocabulary", vocabulary, f"expected a list of 1 to {MAX_TOKENS} integers in the config"
-            )
-        tokens = [positive_int("vocabulary", token, **limits) for token in given]
-        special = [] if self.mask_token is None else [self.mask_token]
-        special += [self.oov_token] * self.num_oov_indices
-        if special and tokens[: len(special)] == special:
-            tokens = tokens[len(special) :]
-        if len(set(tokens)) < len(tokens) or self.mask_token in tokens:
-            raise ConfigError("vocabulary", vocabulary, "a token stands twice")
-        self.vocabulary = tokens
-        self._first = len(special)
+    def __init__(self, *, oov_token: int | None = -1, **kwargs: Any) -> None:
+        super().__init__(oov_token=-1 if oov_token is None else oov_token, **kwargs)
+
+    def checked_token(self, key: str, token: Any) -> int:
+        """See ``Lookup.checked_token``."""
+        return positive_int(key, token, minimum=-(2**31), maximum=2**31 - 1)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the lookup is operations of the plan, and no call of a Python function."""
+        small = len(self.vocabulary) <= MAX_TOKENS
+        return small and not self.invert and self.num_oov_indices <= 1 and self.output_mode != "tf_idf"
 
     takes_id_sequences: ClassVar = True
 
-    def find_stream_obstacle(self, x: Flow) -> str | None:
+    def check_input_shape(self, input_shape: Any) -> None:
+        if self.is_compiled:
+            Layer.check_input_shape(self, input_shape)
+        else:
+            super().check_input_shape(input_shape)
+
+    def find_stream_obstacle(self, x: Any) -> str | None:
+        if not self.is_compiled:
+            return self.stream_obstacle
         counts_all = self.output_mode != "int" and len(x.shape) < 3
         return "encodes all timesteps together" if counts_all else None
-
-    @property
-    def depth(self) -> int:
-        """Elements of an encoded vector."""
-        if self.pad_to_max_tokens and self.max_tokens is not None:
-            return self.max_tokens
-        # A mask token has a place in "int" only.
-        masked = int(self.mask_token is not None)
-        return len(self.vocabulary) + self._first - (0 if self.output_mode == "int" else masked)
-
-    def output_dtype(self, input_dtype: str) -> str:
-        return "int32" if self.output_mode == "int" else "float32"
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        if self.output_mode == "int":
-            return tuple(input_shape)
-        return encoded_shape(self, input_shape, self.output_mode, self.depth)
 
     def lower(self, plan: Lowering, x: Flow, **kwargs: Any) -> Flow:
         ops = plan.ops
         ids = as_integers(plan, x)
+        if not self.is_compiled:
+            return super().lower(plan, ids, **kwargs)
         rank = len(ids.shape)
         skipped_mask = self.mask_token is not None and self.output_mode != "int"
-        first = self._first - int(skipped_mask)
+        first = self._table.start
+        tokens = np.asarray(self._table.tokens, np.int32)
         # Places from 1 on, so that a sum over no hit is 0.
-        hits = ops.binary(
-            "equal", ops.expand_dims(ids.value, rank), ops.constant(np.asarray(self.vocabulary, np.int32))
-        )
-        places = ops.constant(np.arange(1, len(self.vocabulary) + 1, dtype=np.int32))
+        hits = ops.binary("equal", ops.expand_dims(ids.value, rank), ops.constant(tokens))
+        places = ops.constant(np.arange(1, len(tokens) + 1, dtype=np.int32))
         zero = ops.constant(np.zeros((), np.int32))
         place = ops.reduce(ops.select(hits, places, zero), kind="sum", axes=(rank,))
         outside = first - 1 if self.num_oov_indices else -1
@@ -256,14 +216,3 @@ class IntegerLookup(Layer):
         return (
             result if self.output_mode == "int" else encode(self, plan, result, self.output_mode, self.depth)
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "max_tokens": self.max_tokens,
-            "num_oov_indices": self.num_oov_indices,
-            "mask_token": self.mask_token,
-            "oov_token": self.oov_token,
-            "vocabulary": self.vocabulary,
-            "output_mode": self.output_mode,
-            "pad_to_max_tokens": self.pad_to_max_tokens,
-        }

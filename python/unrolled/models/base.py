@@ -198,6 +198,9 @@ class BaseModel(Layer):
             )
             if not flat:
                 flat = compiled.run(arrays)
+        elif any(array.dtype.kind == "O" for array in arrays):
+            # Text: rows may be padded to the longest of those computed together, so all are.
+            flat = compiled.run(arrays)
         elif verbose in (1, True) or (verbose == "auto" and on_terminal()):
             flat = run_with_progress(compiled, arrays, batch_size or 0, always=verbose != "auto")
         else:
@@ -228,6 +231,9 @@ class BaseModel(Layer):
                 return thin.run(args)[0]
         return super().__call__(*args, **kwargs)
 
+    def check_text(self, tensors: Sequence[KerasTensor | Flow]) -> None:
+        """Nothing to do: the layers inside check what reaches them."""
+
     def check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """As ``Layer.check_call``; inputs in any structure are the model's own matter."""
         super().check_call((), kwargs)
@@ -246,7 +252,8 @@ class BaseModel(Layer):
         if compiled.is_stateful:
             self._check_stateful_batch(arrays[0].shape[0])
         flat = compiled.run(arrays)
-        if isinstance(structure, int) and len(arrays) == 1 and not compiled.is_stateful:
+        is_thin = isinstance(structure, int) and len(arrays) == 1 and arrays[0].dtype.kind != "O"
+        if is_thin and not compiled.is_stateful:
             self._plans.put(THIN, ThinPath(compiled, self.inputs[0].shape, arrays[0].dtype), generation)
         return tree.unflatten(structure, iter(flat))
 
@@ -292,11 +299,13 @@ class BaseModel(Layer):
     def lower_whole(self, lowering: Lowering, dtypes: Sequence[str]) -> tuple[CompiledPlan, Any]:
         """As ``compile_plan``, into a plan that has been begun."""
         flows = [
-            Flow(lowering.ops.input(dtype, tensor.ndim), tensor.shape, dtype)
+            lowering.input("string" if tensor.dtype == "string" else dtype, tensor.shape)
             for tensor, dtype in zip(self.inputs, dtypes, strict=True)
         ]
         result = self.lower(lowering, tree.unflatten(self.input, iter(flows)))
         flat = list(tree.leaves(result))
+        if any(flow is given and given.dtype == "string" for flow in flat for given in flows):
+            raise ValueError(f"model {self.name!r}: an output is an input of text, which no layer reads")
         structure = tree.unflatten(result, iter(range(len(flat))))
         return lowering.finish([flow.value for flow in flat]), structure
 

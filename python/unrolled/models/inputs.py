@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from unrolled.engine import tree
 from unrolled.errors import printable
 from unrolled.layers.symbolic import KerasTensor
+from unrolled.layers.text.words import text_input
 
 if TYPE_CHECKING:
     from unrolled.models.base import BaseModel
@@ -135,6 +136,8 @@ def _match_structure(model: BaseModel, x: Any) -> list[Any]:
 
 def _as_input(model: BaseModel, tensor: KerasTensor, value: Any) -> NDArray[Any]:
     where = f"model {printable(model.name)!r}, input {printable(tensor.name)!r}"
+    if tensor.dtype == "string":
+        return text_input(value, tensor, model.name)
     array = as_numbers(value, f"{where}: expected numbers of shape {tensor.shape}")
     fits = array.ndim == tensor.ndim and all(
         want is None or want == got for want, got in zip(tensor.shape[1:], array.shape[1:], strict=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from unrolled import activations
 from unrolled.engine import tree
-from unrolled.engine.lowering import Flow, Lowering
+from unrolled.engine.lowering import Lowering
 from unrolled.engine.recording import Recorder
 from unrolled.engine.variables import Variable
 from unrolled.errors import Problem, UnsupportedModelError, printable
@@ -126,10 +126,7 @@ def _trace(model: BaseModel, todays: Sequence[Layer] = ()) -> list[bytes]:
     lowering = Lowering(model, rules=rules, is_trial=True, records=True)
     recorder = lowering.ops
     assert isinstance(recorder, Recorder)
-    flows = [
-        Flow(lowering.ops.input(tensor.dtype, tensor.ndim), tensor.shape, tensor.dtype)
-        for tensor in model.inputs
-    ]
+    flows = [lowering.input(tensor.dtype, tensor.shape) for tensor in model.inputs]
     result = model.lower(lowering, tree.unflatten(model.input, iter(flows)))
     outputs = [flow.value for flow in tree.leaves(result)]
     return recorder.digests([*outputs, *lowering.written_states()])
@@ -189,6 +186,10 @@ class _Writer:
         """Note what of a layer Keras 3 cannot express, and scale weights for its hard_sigmoid."""
         if isinstance(layer, PythonLayer):
             self._problem(layer, "", "a Python function", "a file holds no functions")
+        if getattr(layer, "output_mode", None) == "tf_idf":
+            self._problem(
+                layer, "output_mode", "'tf_idf'", "weights of tokens are not written; save in Keras"
+            )
         if isinstance(layer, Recurrent) and layer.time_major:
             self._problem(layer, "time_major", "True", "Keras 3 takes the batch first")
         if isinstance(layer, BaseModel | Recurrent):

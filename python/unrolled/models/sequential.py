@@ -117,7 +117,8 @@ class Sequential(Model):
         if self._input is None:
             if not is_shape(input_shape):
                 raise ValueError(f"Sequential {self.name!r}: expected one shape, got {input_shape!r}")
-            self._input = self._output = Input(batch_shape=(None, *input_shape[1:]))
+            dtype = "string" if self._layers and self._layers[0].reads_text else "float32"
+            self._input = self._output = Input(batch_shape=(None, *input_shape[1:]), dtype=dtype)
         self.holders.invalidate(options=True)
         for layer in self._layers[len(self._calls) :]:
             self._extend(layer)
@@ -127,7 +128,7 @@ class Sequential(Model):
         if isinstance(first, Model) and first.built:
             shape, dtype = first.inputs[0].shape, first.inputs[0].dtype
         elif first.declared_input_shape is not None:
-            shape, dtype = first.declared_input_shape, "float32"
+            shape, dtype = first.declared_input_shape, "string" if first.reads_text else "float32"
         else:
             return
         self._input = self._output = Input(batch_shape=shape, dtype=dtype)

@@ -92,6 +92,11 @@ class CompiledStream:
         dtypes = [stream_dtype(model, tensor) for tensor in model.inputs]
         flows = []
         for tensor, dtype in zip(model.inputs, dtypes, strict=True):
+            if tensor.dtype == "string":
+                raise StreamError(
+                    f"model {model.name!r}, input {tensor.name!r}: reads text, whose words are looked up in Python, "
+                    "which streams cannot: stream ids, from a model without the layers that read text"
+                )
             if tensor.ndim < 2 or None in tensor.shape[2:]:
                 raise StreamError(
                     f"model {model.name!r}, input {tensor.name!r}: expected (batch, timesteps, ...) with every "

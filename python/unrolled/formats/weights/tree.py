@@ -28,6 +28,8 @@ _NOT_WEIGHTS = frozenset(
 )
 # States of random generators of dropout, which some versions store.
 _RANDOM = frozenset({"seed_generator", "_seed_generator", "random_generator", "_random_generator"})
+# What a lookup layer of output mode "tf_idf" stores beside its vocabulary.
+IDF_WEIGHTS = "idf_weights"
 
 Path = tuple[str, ...]
 
@@ -155,6 +157,8 @@ def _read_index(files: list[HDF5File]) -> dict[Path, Group]:
             if isinstance(name, str):
                 group.name = name
             for child in file.children(links):
+                if child == IDF_WEIGHTS:  # read with the vocabulary
+                    continue
                 if not child.isdecimal() or len(child) > 9:
                     raise ModelFileError(
                         f"{file.where((*links, child))}: expected a number as the array's name"
