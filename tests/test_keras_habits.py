@@ -23,7 +23,7 @@ def small(units=3):
 
 
 PUBLIC = {
-    "build", "built", "compute_mask", "compute_output_shape", "count_params", "dtype", "evaluate",
+    "build", "built", "compute_mask", "compute_output_shape", "count_params", "dtype", "evaluate", "export",
     "from_config", "generate", "get_config", "get_layer", "get_weights", "input", "input_shape", "inputs",
     "layers", "load_weights", "name", "non_trainable_variables", "non_trainable_weights", "output",
     "output_shape", "outputs", "predict", "predict_on_batch", "predict_sequences", "reset_state",

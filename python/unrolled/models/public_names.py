@@ -6,8 +6,8 @@ from __future__ import annotations
 # What authors of layers use and override, in ``layers/base.py``; tab completion leaves it out.
 OF_AUTHORS = frozenset(
     {
-        "add_weight", "build_weights", "built_shape", "facts", "has_int8", "in_keras_3", "keras_versions", "mask_rule",
-        "old_mask_rule", "unused_config", "call_arguments", "check_built", "check_call", "check_input_shape",
+        "add_weight", "build_weights", "built_shape", "check_text", "compile_stream", "facts", "has_int8", "in_keras_3", "keras_versions", "mask_rule",
+        "old_mask_rule", "reads_text", "unused_config", "vocabularies", "call_arguments", "check_built", "check_call", "check_input_shape",
         "check_training", "class_name", "compile_plan", "compiled_for", "config_class_name", "config_keys",
         "config_reader", "declared_input_shape", "describe_output", "ensure_built", "expect_size",
         "find_stream_obstacle", "functional_class", "graph_nodes", "holders", "ignored_config",
