@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,8 +16,13 @@ CAN_BUILD = (
     os.name == "posix"
     and all(map(shutil.which, ["cmake", "c++", "cc"]))
     and (ROOT / "CMakeLists.txt").exists()
+    # Eigen of the system, or of the PyPI package cmeel-eigen for this Python.
+    and any(
+        Path(folder).is_dir()
+        for folder in ["/usr/include/eigen3", *(f"{path}/cmeel.prefix/include/eigen3" for path in sys.path)]
+    )
 )
-REASON = "no compiler, or no CMake"
+REASON = "no compiler, no CMake, or no Eigen"
 
 _scratch: list[tempfile.TemporaryDirectory] = []
 
@@ -39,6 +45,7 @@ def installed():
     folder = Path(_scratch[-1].name)
     options = [
         "-DUNROLLED_BUILD_MODULE=OFF",
+        f"-DPython_EXECUTABLE={sys.executable}",  # which is asked where its Eigen is
         "-DCMAKE_BUILD_TYPE=RelWithDebInfo",
         "-DUNROLLED_WARNINGS_AS_ERRORS=ON",
     ]

@@ -132,9 +132,9 @@ def datatype(data: bytes) -> Datatype:
 
 
 def layout(data: bytes) -> Layout:
-    """A layout message (IV.A.2.i, versions 3 and 4)."""
+    """A layout message (IV.A.2.i, versions 3 and 4; 5, of HDF5 2.0, is 4 with room for larger chunks)."""
     version, kind = unpack("<BB", data)
-    if version not in (3, 4) or kind not in (0, 1, 2):
+    if version not in (3, 4, 5) or kind not in (0, 1, 2):
         raise BrokenError("data laid out as Keras never does (virtual, or of a newer format)")
     if kind == 0:
         size = unpack("<H", data[2:])[0]
@@ -142,7 +142,7 @@ def layout(data: bytes) -> Layout:
     if kind == 1:
         address, size = unpack("<QQ", data[2:])
         return Layout("contiguous", address, size)
-    if version == 4:
+    if version >= 4:
         return _newer_chunks(data)
     rank = data[2] - 1
     address, *chunk = unpack(f"<Q{rank + 1}I", data[3:])
@@ -150,7 +150,7 @@ def layout(data: bytes) -> Layout:
 
 
 def _newer_chunks(data: bytes) -> Layout:
-    """Chunks of layout version 4. The last size is that of an element."""
+    """Chunks of layout versions 4 and 5. The last size is that of an element."""
     flags, rank, width = unpack("<BBB", data[2:])
     if not 1 <= rank <= 33 or not 1 <= width <= 8 or flags & 1:
         raise BrokenError("chunks of unknown form")
